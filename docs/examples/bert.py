@@ -1,8 +1,10 @@
-"""A BERT from a Hugging Face checkpoint: loaded, checked, and used to compare sentences.
+"""BERT and its relatives from a Hugging Face checkpoint: used to compare sentences.
 
     python docs/examples/bert.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors. If it is omitted, a tiny model with
+CHECKPOINT is a folder with the config.json and model.safetensors of a BERT, a RoBERTa
+(arXiv:1907.11692) or XLM-R, a DistilBERT (arXiv:1910.01108), an ELECTRA (arXiv:2003.10555) or an
+ALBERT (arXiv:1909.11942), whose layers are all the same one. If it is omitted, a tiny model with
 random weights is loaded. Layers are traced and compiled once (`nnx.Repeat`), and padding is masked.
 If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
@@ -30,20 +32,37 @@ ACTIVATIONS: dict[str, Any] = {
     "gelu_pytorch_tanh": nnx.gelu,
     "relu": nnx.relu,
 }
-NAMES = {  # PyTorch's names, and ours; the first is that of models with a head (BertForMaskedLM)
-    "bert": "",
+NAMES = {  # PyTorch's names, and ours; the first are of models with a head, such as BertForMaskedLM
+    **dict.fromkeys(("bert", "roberta", "distilbert", "electra", "albert"), ""),
     "embeddings": "",
     "LayerNorm": "norm",
-    "encoder.layer": "layers",
+    **dict.fromkeys(("embeddings_project", "encoder.embedding_hidden_mapping_in"), "project"),
+    **dict.fromkeys(("encoder.layer", "transformer.layer"), "layers"),
+    "encoder.albert_layer_groups.0.albert_layers.0": "layer",
     ".attention.self": "attention",
     ".attention.output.dense": "attention.out",
-    ".attention.output.LayerNorm": "attention_norm",
-    ".intermediate.dense": "mlp.layers.0",
-    ".output.dense": "mlp.layers.1",
-    ".output.LayerNorm": "mlp_norm",
+    **dict.fromkeys((".attention.output.LayerNorm", ".attention.LayerNorm"), "attention_norm"),
+    **dict.fromkeys((".intermediate.dense", ".ffn.lin1"), "mlp.layers.0"),
+    **dict.fromkeys((".output.dense", ".ffn.lin2", ".ffn_output"), "mlp.layers.1"),
+    "layer.ffn": "layer.mlp.layers.0",
+    **dict.fromkeys((".output.LayerNorm", ".full_layer_layer_norm"), "mlp_norm"),
     "pooler.dense": "pooler",
+    **{f".{part[0]}_lin": part for part in ("query", "key", "value")},  # DistilBERT
+    ".out_lin": "out",
+    ".sa_layer_norm": "attention_norm",
+    ".output_layer_norm": "mlp_norm",
 }
-IGNORED = ["cls.*", "*.position_ids"]  # the head that guesses words; numbers that aren't learned
+# Heads that guess words; numbers that aren't learned.
+IGNORED = ["cls.*", "*lm_head.*", "vocab_*", "predictions.*", "*_predictions.*", "*.position_ids"]
+# Our names of options, and DistilBERT's.
+SPELLINGS = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+    "hidden_act": "activation",
+}
+SKIPPING = ("roberta", "xlm-roberta", "camembert")  # positions begin after that of the padding
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -79,17 +98,29 @@ class Outputs(NamedTuple):
 
 
 class Bert(nnx.Module):
-    """Features of texts and of their tokens, each of which sees all others of its text."""
+    """Features of texts and of their tokens, each of which sees all others of its text.
 
-    def __init__(self, config: Mapping[str, Any], pools: bool, *, rngs: nnx.Rngs) -> None:
-        width = config["hidden_size"]
-        embed = partial(nnx.Embed, features=width, rngs=rngs)
+    Args:
+      config: sizes and options.
+      parts: the names of tensors, which tell which parts exist.
+    """
+
+    def __init__(self, config: Mapping[str, Any], parts: str, *, rngs: nnx.Rngs) -> None:
+        width, inner = config["hidden_size"], config.get("embedding_size", config["hidden_size"])
+        embed = partial(nnx.Embed, features=inner, rngs=rngs)
         self.word_embeddings = embed(config["vocab_size"])
         self.position_embeddings = embed(config["max_position_embeddings"])
-        self.token_type_embeddings = embed(config["type_vocab_size"])
-        self.norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
-        self.layers = nnx.Repeat(Layer, config["num_hidden_layers"], config, rngs=rngs)
-        self.pooler = nnx.Linear(width, width, rngs=rngs) if pools else None
+        has_kinds = "token_type_embeddings" in parts
+        self.token_type_embeddings = embed(config["type_vocab_size"]) if has_kinds else None
+        self.norm = nnx.LayerNorm(inner, epsilon=config["layer_norm_eps"], rngs=rngs)
+        has_project = "embeddings_project" in parts or "embedding_hidden_mapping_in" in parts
+        self.project = nnx.Linear(inner, width, rngs=rngs) if has_project else None
+        self.count, one = config["num_hidden_layers"], "albert_layers" in parts
+        self.layer = Layer(config, rngs=rngs) if one else None
+        self.layers: Any = None if one else nnx.Repeat(Layer, self.count, config, rngs=rngs)
+        self.pooler = nnx.Linear(width, width, rngs=rngs) if "pooler." in parts else None
+        skips = config["model_type"] in SKIPPING
+        self.skipped = 1 + config["pad_token_id"] if skips else 0
 
     def __call__(
         self,
@@ -104,22 +135,34 @@ class Bert(nnx.Module):
           is_real: [B, T], 0 for padding; None if there is none.
           kinds: [B, T], 0 for the first sentence of a pair and 1 for the second; None for 0.
         """
-        kinds = jnp.zeros_like(tokens) if kinds is None else jnp.asarray(kinds)
-        x = self.word_embeddings(jnp.asarray(tokens)) + self.token_type_embeddings(kinds)
-        x = self.norm(x + self.position_embeddings(jnp.arange(tokens.shape[1])))
+        x = self.word_embeddings(jnp.asarray(tokens))
+        if self.token_type_embeddings is not None:
+            kinds = jnp.zeros_like(tokens) if kinds is None else jnp.asarray(kinds)
+            x = x + self.token_type_embeddings(kinds)
+        positions = self.skipped + jnp.arange(tokens.shape[1])
+        x = self.norm(x + self.position_embeddings(positions))
+        x = x if self.project is None else self.project(x)
         mask = None
         if is_real is not None:
-            mask = nnx.make_attention_mask(jnp.ones_like(kinds), jnp.asarray(is_real))
-        x = self.layers(x, mask)
+            mask = nnx.make_attention_mask(jnp.ones_like(tokens), jnp.asarray(is_real))
+        if self.layer is None:
+            x = self.layers(x, mask)
+        else:
+            for _ in range(self.count):
+                x = self.layer(x, mask)
         return Outputs(x, x[:, 0] if self.pooler is None else jnp.tanh(self.pooler(x[:, 0])))
 
 
 def load_model(folder: Path) -> Bert:
     """The model of a folder; without numbers of its own before they are loaded."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    tensors = load(folder)
-    pools = any("pooler." in name for name in tensors)
-    model = nnx.eval_shape(lambda: Bert(config, pools, rngs=nnx.Rngs(0)))
+    return filled(json.loads((folder / "config.json").read_text("utf-8")), load(folder))
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Bert:
+    """The model with these values."""
+    usual = {name: config[other] for name, other in SPELLINGS.items() if other in config}
+    config = {"layer_norm_eps": 1e-12, **usual, **config}
+    model = nnx.eval_shape(lambda: Bert(config, " ".join(tensors), rngs=nnx.Rngs(0)))
     return from_torch(model, tensors, rename=NAMES, ignore=IGNORED)
 
 

@@ -3,15 +3,16 @@
     python docs/examples/decoders.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a model of one of these
-families: GPT-NeoX (Pythia), GPT-J, Phi 1 to 2, Falcon, BLOOM, MPT, Cohere's Command R, StableLM,
-StarCoder 2, OLMo 1 to 3, EXAONE 4, GLM 4, ERNIE 4.5, Helium and SmolLM 3. If it is omitted, a tiny
-model with random weights is loaded. One class implements all of them. They differ in
+families: GPT-NeoX (Pythia), GPT-Neo, GPT-J, Phi 1 to 2, OPT, BioGPT, Falcon, BLOOM, MPT, Persimmon,
+Nemotron, Cohere's Command R, StableLM, StarCoder 1 and 2, OLMo 1 to 3, EXAONE 4, GLM 4, ERNIE 4.5,
+Helium, Arcee and SmolLM 3. If it is omitted, a tiny model with random weights is loaded. One class
+implements all of them. They differ in
 
 - the normalization, which comes before a layer, after it, or both, with or without mean and bias;
 - whether the feed-forward layer reads attention's input or its output (Wang & Komatsuzaki 2021);
 - how queries and keys are normalized: each head, or all features together;
 - positions: all or some features of a head are rotated, in pairs of neighbors or of halves, in all
-  or some layers; or distances are penalized (ALiBi, arXiv:2108.12409);
+  or some layers; or distances are penalized (ALiBi, arXiv:2108.12409); or positions are embedded;
 - the names of the tensors.
 
 The code shared with llama.py is imported from there: reading a checkpoint and generating text. If
@@ -37,40 +38,49 @@ from linnet import nnx
 from linnet.weights import from_torch, to_torch
 
 ACTIVATIONS = llama.ACTIVATIONS | {"gelu_new": nnx.gelu, "gelu_fast": nnx.gelu, "relu": nnx.relu}
+ACTIVATIONS["relu2"] = lambda x: jnp.square(nnx.relu(x))
 IGNORED = ["*.inv_freq", "*.attn.bias", "*.attn.masked_bias", "*.attention.bias", "*.masked_bias"]
 
 NAMES = {  # PyTorch's names, and ours; each family has some of these
-    **dict.fromkeys(("model", "transformer", "gpt_neox"), ""),
+    **dict.fromkeys(("model", "transformer", "gpt_neox", "biogpt", "decoder"), ""),
     **dict.fromkeys(("word_embeddings", "embed_in", "wte"), "embed_tokens"),
+    "wpe": "embed_positions",
     "word_embeddings_layernorm": "embed_norm",
     **dict.fromkeys(("h", "blocks"), "layers"),
-    **dict.fromkeys(("final_layernorm", "final_layer_norm", "ln_f", "norm_f"), "norm"),
-    **dict.fromkeys(("lm_head", "embed_out"), "head"),
-    **dict.fromkeys((".self_attn", ".self_attention", ".attn"), "attention"),
+    **dict.fromkeys(
+        ("final_layernorm", "final_layer_norm", "layer_norm", "ln_f", "norm_f"), "norm"
+    ),
+    **dict.fromkeys(("lm_head", "embed_out", "output_projection"), "head"),
+    **dict.fromkeys((".attn.attention", ".self_attn", ".self_attention", ".attn"), "attention"),
     **dict.fromkeys((".input_layernorm", ".ln_1", ".ln_attn", ".norm_1"), "attention_norm"),
+    ".self_attn_layer_norm": "attention_norm",
     ".post_self_attn_layernorm": "attention_post_norm",
-    **dict.fromkeys((".post_attention_layernorm", ".ln_mlp", ".norm_2"), "mlp_norm"),
+    **dict.fromkeys((".post_attention_layernorm", ".ln_mlp", ".ln_2", ".norm_2"), "mlp_norm"),
+    ".final_layer_norm": "mlp_norm",
     **dict.fromkeys((".post_feedforward_layernorm", ".post_mlp_layernorm"), "mlp_post_norm"),
     **dict.fromkeys((".fc1", ".fc_in", ".c_fc", ".dense_h_to_4h"), "layers.0"),
     **dict.fromkeys((".fc2", ".fc_out", ".dense_4h_to_h"), "layers.1"),
     ".mlp.c_proj": "mlp.layers.1",
-    ".ffn.up_proj": "mlp.layers.0",
-    ".ffn.down_proj": "mlp.layers.1",
-    ".q_norm": "query_ln",
-    ".k_norm": "key_ln",
-    ".q_layernorm.norms.{n}": "query_ln[{n}]",
-    ".k_layernorm.norms.{n}": "key_ln[{n}]",
+    **dict.fromkeys((".q_norm", ".q_layernorm"), "query_ln"),
+    **dict.fromkeys((".k_norm", ".k_layernorm"), "key_ln"),
+    ".query_ln.norms.{n}": "query_ln[{n}]",
+    ".key_ln.norms.{n}": "key_ln[{n}]",
 }
+OUTPUTS = (".o_proj", ".out_proj", "attn.dense", "attention.dense", "attn.c_proj")
 PARALLEL = ("phi", "gptj", "cohere", "cohere2")  # others have an option for it, or never are
 NEIGHBORS = ("gptj", "cohere", "cohere2", "glm", "glm4", "ernie4_5", "helium")  # rotated in pairs
 PENALIZED = ("bloom", "mpt")  # have penalties for distances; others have an option for it
+EMBEDDED = ("opt", "biogpt", "gpt_neo", "gpt_bigcode")  # have a table of positions
+UNTURNED = (*PENALIZED, *EMBEDDED)
+POSITIONS = ("wpe.weight", "embed_positions.weight")
+SKIPPED = {"opt": 2, "biogpt": 2}  # rows of the table of positions, before the first position's
 # Our names of options, and those that they have in older configurations.
 SPELLINGS = {
     "hidden_size": ("n_embd", "d_model"),
-    "num_hidden_layers": ("n_layer", "n_layers"),
-    "num_attention_heads": ("n_head", "n_heads"),
-    "intermediate_size": ("n_inner", "ffn_hidden_size"),
-    "layer_norm_eps": ("layer_norm_epsilon", "norm_epsilon"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "intermediate_size": ("n_inner", "ffn_hidden_size", "ffn_dim"),
+    "layer_norm_eps": ("layer_norm_epsilon", "norm_epsilon", "norm_eps"),
     "hidden_act": ("activation_function", "activation"),
 }
 
@@ -84,13 +94,19 @@ def usual(of: Checkpoint) -> Checkpoint:
         given = [config[n] for n in (name, *others) if config.get(n) is not None]
         config |= {name: given[0]} if given else {}
     width, heads = config["hidden_size"], config["num_attention_heads"]
-    config.setdefault("intermediate_size", 4 * width)
+    config["intermediate_size"] = config.get("intermediate_size") or 4 * width
     config.setdefault("hidden_act", "gelu" if config["model_type"] == "mpt" else "gelu_new")
     config["head_dim"] = config.get("head_dim") or width // heads
     if config.get("rotary_dim"):
         config["partial_rotary_factor"] = config["rotary_dim"] / config["head_dim"]
     if config["model_type"] == "falcon" and not config.get("new_decoder_architecture"):
         config["num_kv_heads"] = 1 if config["multi_query"] else heads
+    if config["model_type"] == "gpt_bigcode":
+        config["num_kv_heads"] = 1 if config.get("multi_query", True) else heads
+    if config["model_type"] == "gpt_neo":
+        names = {"global": "full_attention", "local": "sliding_attention"}
+        config["layer_types"] = [names[kind] for kind in config["attention_layers"]]
+        config |= {"sliding_window": config["window_size"], "attention_multiplier": 1.0}
     config.setdefault("num_key_value_heads", config.get("num_kv_heads", heads))
     return Checkpoint(config, of.tensors)
 
@@ -105,7 +121,7 @@ def kinds_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     for kind, turned in zip(kinds, turns, strict=True):
         rotary = dataclasses.replace(kind["rotary"], interleaved=family in NEIGHBORS)
         fixed = family in ("cohere2", "exaone4") and kind["window"] is None
-        has_none = fixed or not turned or family in PENALIZED or config.get("alibi")
+        has_none = fixed or not turned or family in UNTURNED or config.get("alibi")
         found.append({"rotary": None if has_none else rotary, "window": kind["window"]})
     return next(
         found[:k] for k in range(1, len(found) + 1) if found == found[:k] * (len(found) // k)
@@ -120,7 +136,15 @@ def norm_of(of: Checkpoint, rngs: nnx.Rngs) -> Any:
     norms = [name for name in of.tensors if "norm" in name or ".ln_" in name]
     scale, bias = (any(name.endswith(end) for name in norms) for end in (".weight", ".bias"))
     rest |= {"epsilon": of.config.get("layer_norm_eps", 1e-5)}
+    if of.config["model_type"] == "nemotron":  # stores the scales without the 1 that is added
+        rest["promote_dtype"] = plus_one
     return partial(nnx.LayerNorm, use_scale=scale, use_bias=bias, **rest)
+
+
+def plus_one(arrays: tuple[jax.Array, ...], dtype: Any) -> tuple[jax.Array, ...]:
+    """The input of a normalization, 1 + its scale, and its bias."""
+    x, scale, bias = arrays
+    return x, 1 + scale, bias
 
 
 # The model ---------------------------------------------------------------------------------------
@@ -155,19 +179,20 @@ class Block(nnx.Module):
             width,
             qkv_features=heads * depth,
             num_kv_heads=keys,
-            use_bias=of.has(".q_proj.bias", ".query_key_value.bias"),
-            use_out_bias=of.has(".o_proj.bias", "attn.dense.bias", "attention.dense.bias"),
+            use_bias=of.has(".q_proj.bias", ".query_key_value.bias", ".c_attn.bias"),
+            use_out_bias=of.has(*(f"{name}.bias" for name in OUTPUTS)),
+            scale=config.get("attention_multiplier"),
             cache_options=nnx.CacheOptions(of.dtype, per_row=True, ring=kind["window"] is not None),
             decode=False,
             **kind,
             **options,
         )
         if of.has(".q_norm.", ".q_layernorm."):
+            alike = "rms_norm_eps" in config or of.has(".q_layernorm.weight")
             each = partial(norm, reduction_axes=-1, feature_axes=(-2, -1), use_bias=False)
             for name, n in (("query_ln", heads), ("key_ln", keys)):
-                rms = AllHeads(norm, n, depth) if normalizes_all(of) else norm(depth)
-                made = rms if "rms_norm_eps" in config else each((n, depth))
-                setattr(self.attention, name, made)
+                one = AllHeads(norm, n, depth) if normalizes_all(of) else norm(depth)
+                setattr(self.attention, name, one if alike else each((n, depth)))
         act = ACTIVATIONS[config["hidden_act"]]
         gated = of.has(".gate_proj.", ".gate_up_proj.")
         biased = of.has("up_proj.bias", "fc1.bias", "fc_in.bias", "c_fc.bias", "h_to_4h.bias")
@@ -176,6 +201,7 @@ class Block(nnx.Module):
         self.parallel = config.get(
             "use_parallel_residual", config.get("parallel_attn", family in PARALLEL)
         )
+        self.normalizes_sums = not config.get("do_layer_norm_before", True)
         after = of.has(".post_feedforward_layernorm.", ".post_mlp_layernorm.")
         before = not after or of.has(".input_layernorm.")
         shared = self.parallel and not of.has(".post_attention_layernorm.", ".ln_mlp.")
@@ -186,6 +212,10 @@ class Block(nnx.Module):
 
     def __call__(self, x: jax.Array, *, lengths: Any, bias: Any) -> jax.Array:
         """The features [B, T, W], given the previous layer's."""
+        if self.normalizes_sums:  # the smallest OPT of those with 24 layers
+            y = self.attention(x, is_causal=True, lengths=lengths, bias=bias)
+            x = either(self.attention_norm, x + y)
+            return either(self.mlp_norm, x + self.mlp(x))
         first = either(self.attention_norm, x)
         y = self.attention(first, is_causal=True, lengths=lengths, bias=bias)
         y = either(self.attention_post_norm, y)
@@ -195,9 +225,9 @@ class Block(nnx.Module):
         return x + either(self.mlp_post_norm, self.mlp(either(self.mlp_norm, x)))
 
 
-def either(norm: Any, x: jax.Array) -> jax.Array:
-    """`x`, normalized if there is a normalization."""
-    return x if norm is None else norm(x)
+def either(layer: Any, x: jax.Array) -> jax.Array:
+    """What the layer makes of `x`, or `x` if there is no such layer."""
+    return x if layer is None else layer(x)
 
 
 class Decoder(llama.Decoder):
@@ -209,13 +239,24 @@ class Decoder(llama.Decoder):
         width, words, layers = (
             config[n] for n in ("hidden_size", "vocab_size", "num_hidden_layers")
         )
-        self.embed_tokens = nnx.Embed(words, width, **options)
+        inner = config.get("word_embed_proj_dim") or width
+        self.embed_tokens = nnx.Embed(words, inner, **options)
+        self.skipped = SKIPPED.get(config["model_type"], 0)
+        count = next((x.shape[0] for n, x in of.tensors.items() if n.endswith(POSITIONS)), 0)
+        self.embed_positions = nnx.Embed(count, width, **options) if count else None
+        linear: Any = partial(nnx.Linear, use_bias=False, **options)
+        self.project_in = linear(inner, width) if inner != width else None
+        self.project_out = linear(width, inner) if inner != width else None
+        self.factor = width**0.5 if config.get("scale_embedding") else 1.0
         self.embed_norm = norm(width) if of.has("word_embeddings_layernorm.") else None
         blocks = [partial(Block, kind, of) for kind in kinds_of(config)]
         self.layers = nnx.Repeat(blocks, layers, rngs=rngs)
-        self.norm = norm(width)
-        head = partial(nnx.Linear, width, words, use_bias=of.has("lm_head.bias"), **options)
-        self.head = head() if of.has("lm_head.", "embed_out.") else None  # otherwise the embedding
+        before = config.get("do_layer_norm_before", True)
+        bare = config.get("_remove_final_layer_norm", False) or not before
+        self.norm: Any = None if bare else norm(width)
+        head = partial(nnx.Linear, inner, words, use_bias=of.has("lm_head.bias"), **options)
+        has_head = of.has("lm_head.", "embed_out.", "output_projection.")
+        self.head = head() if has_head else None  # otherwise the embedding
         penalized = config["model_type"] in PENALIZED or config.get("alibi")
         self.penalized_heads = config["num_attention_heads"] if penalized else 0
         scaled = config["model_type"] == "falcon"  # penalties, as products are
@@ -224,11 +265,22 @@ class Decoder(llama.Decoder):
 
     def hidden(self, tokens: Ids, lengths: Ids | None = None) -> jax.Array:
         """The features [B, T, W] for `tokens` [B, T], with `lengths` [B] tokens in each row."""
-        x = either(self.embed_norm, self.embed_tokens(jnp.asarray(tokens)))
+        x = self.embed_tokens(jnp.asarray(tokens)) * self.factor
+        x = either(self.embed_norm, either(self.project_in, x))
+        if self.embed_positions is not None:
+            x = x + self.embed_positions(self.skipped + self.first() + jnp.arange(x.shape[1]))
         bias = None
         if self.penalized_heads:
             bias = nnx.ALiBi(nnx.alibi(self.penalized_heads).slopes * self.penalty)
-        return self.norm(self.layers(x, lengths=lengths, bias=bias))
+        x = either(self.norm, self.layers(x, lengths=lengths, bias=bias))
+        return either(self.project_out, x)
+
+    def first(self) -> Any:
+        """The positions of the first of the new tokens, which the caches know: [B, 1], or 0."""
+        blocks: Any = self.layers
+        block = blocks.block if blocks.layers_per_block == 1 else blocks.block_0
+        filled = block.attention.cache_index
+        return 0 if filled is None or not block.attention.decode else filled[0][:, None]
 
 
 def normalizes_all(of: Checkpoint) -> bool:
@@ -240,6 +292,12 @@ def normalizes_all(of: Checkpoint) -> bool:
 def names_of(of: Checkpoint) -> dict[str, str]:
     """The renames for `from_torch` and `to_torch`."""
     names = NAMES.copy()
+    if not of.has(".mlp."):  # OPT and BioGPT have no module around the two layers
+        names |= {".fc1": "mlp.layers.0", ".fc2": "mlp.layers.1"}
+    if not of.has(".gate_proj.", ".gate_up_proj."):
+        names |= {".up_proj": "layers.0", ".down_proj": "layers.1", ".ffn": "mlp"}
+    if of.config["model_type"] == "gpt_bigcode" and not of.config.get("multi_query", True):
+        names[".c_attn"] = "query_key_value"
     if not of.has(".input_layernorm.") and of.has(".post_feedforward_layernorm."):
         names[".post_attention_layernorm"] = "attention_post_norm"
     if "rms_norm_eps" in of.config and normalizes_all(of):

@@ -3,11 +3,12 @@
     python docs/examples/sparse_decoders.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of Mixtral (arXiv:2401.04088),
-Qwen 2 or 3 MoE (arXiv:2505.09388), OLMoE (arXiv:2409.02060) or gpt-oss (arXiv:2508.10925). If it is
-omitted, a tiny model with random weights is loaded. These models differ from Llama only in their
-feed-forward layers, and gpt-oss also has sinks in its attention; the other parts are imported from
-llama.py. mixture_of_experts.py trains such a layer. If CHECKPOINT has an expected.npz, outputs are
-compared with PyTorch's.
+Qwen 2 or 3 MoE (arXiv:2505.09388), OLMoE (arXiv:2409.02060), gpt-oss (arXiv:2508.10925), GLM 4.5
+MoE (arXiv:2508.06471) or dots.llm1 (arXiv:2506.05767). If it is omitted, a tiny model with random
+weights is loaded. These models differ from Llama only in their feed-forward layers, and gpt-oss
+also has sinks in its attention; the other parts are imported from llama.py. deepseek.py has the
+same feed-forward layers with another attention, and mixture_of_experts.py trains such a layer. If
+CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
 
 Shapes: N tokens, W width, H hidden, E experts, K experts for a token, R = N · K.
 """
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import llama
 import numpy as np
 from decoders import AllHeads, normalizes_all
-from llama import Checkpoint, logits, tokens_in, write
+from llama import Checkpoint, Ids, logits, tokens_in, write
 from program import read_options
 
 from linnet import nnx
@@ -31,12 +32,21 @@ from linnet.weights import from_torch, to_torch
 NAMES = {  # PyTorch's names, and ours
     ".block_sparse_moe": "mlp",
     ".gate": "router",
+    ".shared_experts": "shared_expert",
     ".experts.{n}.w1": "experts.{n}.gate",
     ".experts.{n}.w3": "experts.{n}.up",
     ".experts.{n}.w2": "experts.{n}.down",
 }
 
 # The model ---------------------------------------------------------------------------------------
+
+
+class Router(nnx.Linear):
+    """The logits of the experts, with a number for each that is added where they are chosen."""
+
+    def __init__(self, width: int, count: int, **options: Any) -> None:
+        super().__init__(width, count, use_bias=False, **options)
+        self.e_score_correction_bias = nnx.Param(jnp.zeros(count))
 
 
 class Mixture(nnx.Module):
@@ -50,17 +60,23 @@ class Mixture(nnx.Module):
         config = of.config
         options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
         width, hidden = config["hidden_size"], config.get("moe_intermediate_size")
-        count = config.get("num_local_experts") or config["num_experts"]
+        names = "num_local_experts", "num_experts", "n_routed_experts"
+        count = next(config[name] for name in names if config.get(name))
         biased = of.has(".router.bias")
         self.count, self.chosen = count, config["num_experts_per_tok"]
+        self.groups, self.chosen_groups = config.get("n_group") or 1, config.get("topk_group") or 1
         self.renormalized = config.get("norm_topk_prob", True)
+        self.factor = config.get("routed_scaling_factor") or 1.0
         self.router = nnx.Linear(width, count, use_bias=biased, **options)
+        if of.has(".e_score_correction_bias"):  # DeepSeek-V3 (arXiv:2412.19437)
+            self.router = Router(width, count, **options)
         glu: Any = partial(nnx.GLU, activation=llama.ACTIVATIONS[config["hidden_act"]], **options)
         self.experts: Any = self.make_experts(glu, width, hidden or config["intermediate_size"])
         shared = config.get("shared_expert_intermediate_size")  # processes every token
+        shared = shared or (hidden or 0) * (config.get("n_shared_experts") or 0)
         self.shared_expert = glu(width, shared) if shared else None
         self.shared_expert_gate = None
-        if shared:
+        if of.has(".shared_expert_gate."):
             self.shared_expert_gate = nnx.Linear(width, 1, use_bias=False, **options)
 
     def make_experts(self, glu: Any, width: int, hidden: int) -> nnx.Module:
@@ -80,23 +96,39 @@ class Mixture(nnx.Module):
         gate, up = (multiply(rows, layer.kernel[...]) for layer in (glu.gate, glu.up))
         return multiply(glu.activation(gate) * up, glu.down.kernel[...])
 
+    def choose(self, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The experts of tokens [N, W], [N, K], and the weights of their outputs, [N, K]."""
+        logits = self.router(tokens).astype(jnp.float32)  # [N, E]
+        scores = ranks = nnx.softmax(logits)
+        counted = 1  # so many of a group's experts decide whether the group is chosen
+        if isinstance(self.router, Router):
+            scores, counted = nnx.sigmoid(logits), 2
+            ranks = scores + self.router.e_score_correction_bias
+        if self.groups > 1:
+            parts = ranks.reshape(len(ranks), self.groups, -1)
+            best = jax.lax.top_k(parts, counted)[0].sum(-1)
+            least = jax.lax.top_k(best, self.chosen_groups)[0][:, -1:]
+            ranks = jnp.where((best >= least)[..., None], parts, -jnp.inf).reshape(ranks.shape)
+        experts = jax.lax.top_k(ranks, self.chosen)[1]
+        weights = jnp.take_along_axis(scores, experts, axis=-1)
+        if self.renormalized:
+            weights = weights / weights.sum(-1, keepdims=True)
+        return experts, weights * self.factor
+
     def __call__(self, x: jax.Array) -> jax.Array:
         """Outputs [B, T, W] for tokens [B, T, W]."""
         tokens = x.reshape(-1, x.shape[-1])
-        logits = self.router(tokens).astype(jnp.float32)
-        if self.renormalized:
-            highest, experts = jax.lax.top_k(logits, self.chosen)
-            weights = nnx.softmax(highest)  # [N, K]
-        else:
-            weights, experts = jax.lax.top_k(nnx.softmax(logits), self.chosen)
+        experts, weights = self.choose(tokens)
         flat = experts.reshape(-1)  # [R]
         order = jnp.argsort(flat)  # rows of an expert are together
         sizes = jnp.bincount(flat, length=self.count)
         y = self.compute(tokens[order // self.chosen], sizes, flat[order])
         y = y[jnp.argsort(order)].reshape(*experts.shape, -1)  # [N, K, W], as the tokens were
         y = jnp.sum(y * weights[..., None].astype(y.dtype), axis=1).reshape(x.shape)
-        if self.shared_expert is None or self.shared_expert_gate is None:
+        if self.shared_expert is None:
             return y
+        if self.shared_expert_gate is None:
+            return y + self.shared_expert(x)
         return y + nnx.sigmoid(self.shared_expert_gate(x)) * self.shared_expert(x)
 
 
@@ -149,14 +181,32 @@ class Decoder(llama.Decoder):
 
     def __init__(self, of: Checkpoint, *, rngs: nnx.Rngs) -> None:
         super().__init__(of, rngs=rngs)
-        blocks = [partial(Block, kind, of) for kind in llama.kinds_of(of.config)]
-        self.layers = nnx.Repeat(blocks, of.config["num_hidden_layers"], rngs=rngs)
+        kinds, first = llama.kinds_of(of.config), of.config.get("first_k_dense_replace", 0)
+        dense: Any = [partial(llama.Block, kind, of, 0) for kind in kinds]
+        self.dense = nnx.Repeat(dense, first, rngs=rngs) if first else None
+        turn = first % len(kinds)
+        blocks = [partial(Block, kind, of) for kind in kinds[turn:] + kinds[:turn]]
+        self.layers = nnx.Repeat(blocks, of.config["num_hidden_layers"] - first, rngs=rngs)
+
+    def hidden(self, tokens: Ids, lengths: Ids | None = None) -> jax.Array:
+        """The features [B, T, W] for `tokens` [B, T], with `lengths` [B] tokens in each row."""
+        x = self.embed_tokens(jnp.asarray(tokens))
+        x = x if self.dense is None else self.dense(x, lengths=lengths)
+        return self.norm(self.layers(x, lengths=lengths))
 
 
 def names_of(of: Checkpoint) -> Mapping[str, str]:
     """The renames for `from_torch` and `to_torch`."""
     all_heads = {".q_norm": "query_ln.norm", ".k_norm": "key_ln.norm"}
-    return of.names() | NAMES | (all_heads if normalizes_all(of) else {})
+    return of.names() | dense_first(of) | NAMES | (all_heads if normalizes_all(of) else {})
+
+
+def dense_first(of: Checkpoint) -> dict[str, str]:
+    """The renames of layers, of which the first may be without experts."""
+    first = of.config.get("first_k_dense_replace", 0)
+    sparse = range(first, of.config["num_hidden_layers"] if first else 0)
+    dense = {f"layers.{i}": f"dense.{i}" for i in range(first)}
+    return dense | {f"layers.{i}": f"layers.{i - first}" for i in sparse}
 
 
 def load_model(of: Checkpoint) -> Decoder:

@@ -156,7 +156,9 @@ class T5(nnx.Module):
         self.encoder = Stack(config, False, rngs=rngs)
         self.decoder = Stack(config, True, rngs=rngs)
         self.head = nnx.Linear(width, words, use_bias=False, rngs=rngs) if has_head else None
-        scales = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
+        scales = config.get("scale_decoder_outputs")
+        if scales is None:
+            scales = config["model_type"] == "t5" and config.get("tie_word_embeddings", True)
         self.factor = width**-0.5 if scales else 1.0
 
     def encode(self, tokens: Ids, is_real: Ids | None = None) -> Memory:

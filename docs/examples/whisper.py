@@ -32,6 +32,7 @@ ACTIVATIONS: dict[str, Any] = {
     "gelu": partial(nnx.gelu, approximate=False),
     "gelu_new": nnx.gelu,
     "relu": nnx.relu,
+    "swish": nnx.silu,
 }
 NAMES = {  # PyTorch's names, and ours
     "model": "",

@@ -179,24 +179,90 @@ def test_convnext(monkeypatch, capsys, tmp_path):
     assert "61 of 61 tensors as they were" in printed
 
 
+@pytest.mark.parametrize(("name", "tensors"), [("clip", 78), ("swin", 62), ("bart", 92)])
+def test_programs_that_compare(name, tensors, monkeypatch, capsys, tmp_path):
+    run(name, monkeypatch, "--out", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert re.search(r"differ by \d\.\de-0[5-9] from", printed), printed
+    assert f"{tensors} of {tensors} tensors as they were" in printed
+
+
+def test_bart_with_a_cache():
+    bart, expected = example("bart"), expected_of("bart")
+    model, config = bart.load_model(CHECKPOINTS / "bart")
+    texts, start = expected["in.input_ids"], config["decoder_start_token_id"]
+    written = bart.write(model, list(texts), start, 12)
+    np.testing.assert_array_equal(written, expected["out.generated"][:, 1:])
+    uneven = bart.write(model, [texts[0], texts[1, :5]], start, 3)
+    np.testing.assert_array_equal(uneven[0], written[0, :3])
+    np.testing.assert_array_equal(uneven[1:], bart.write(model, [texts[1, :5]], start, 3))
+
+
+def drawn(shapes):
+    """Weights as in test_other_decoders.py."""
+    draw = np.random.default_rng(0)
+    return {
+        key: draw.normal(0.5 if len(shape) == 1 else 0, 0.4, shape).astype(np.float32)
+        for key, shape in sorted(shapes.items())
+    }
+
+
+@pytest.fixture(scope="module")
+def encoders():
+    """What transformers 5.24 computed, with the weights that `drawn` returns."""
+    with np.load(Path(__file__).parent / "data" / "encoders.npz") as file:
+        return dict(file)
+
+
+def made(example, data, name):
+    config, shapes = (json.loads(str(data[f"{name}.{part}"])) for part in ("config", "shapes"))
+    return example.filled(config, drawn(shapes))
+
+
+@pytest.mark.parametrize("name", ["roberta", "distilbert", "electra", "albert"])
+def test_other_encoders(name, encoders):
+    bert = example("bert")
+    is_real = encoders[f"{name}.in.attention_mask"]
+    model = made(bert, encoders, name)
+    hidden, pooled = bert.features(model, encoders[f"{name}.in.input_ids"], is_real)
+    expected, real = encoders[f"{name}.out.last_hidden_state"], is_real[..., None]
+    near(hidden * real, expected * real, 1e-4, 1e-4)
+    if model.pooler is not None:
+        near(pooled, encoders[f"{name}.out.pooler_output"], 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["mbart", "marian"])
+def test_other_translators(name, encoders):
+    model = made(example("bart"), encoders, name)
+    inputs = [encoders[f"{name}.in.{key}"] for key in ("input_ids", "decoder_input_ids")]
+    logits = nnx.jit(lambda model, *x: model(*x))(model, *inputs)
+    near(logits, encoders[f"{name}.out.logits"], 1e-4, 1e-4)
+
+
+def test_siglip(encoders):
+    clip = example("clip")
+    images, texts = (encoders[f"siglip.in.{key}"] for key in ("pixel_values", "input_ids"))
+    model = made(clip, encoders, "siglip")
+    logits = clip.logits(model, np.moveaxis(images, 1, -1), texts)
+    near(logits, encoders["siglip.out.logits_per_image"], 1e-4, 1e-4)
+
+
 @pytest.mark.parametrize("name", ["deit", "dinov2", "convnextv2"])
 def test_other_images(name):
     """Weights are drawn as in test_other_decoders.py, and transformers 5.24 computed the logits."""
     with np.load(Path(__file__).parent / "data" / "images.npz") as file:
         data = dict(file)
-    config, shapes = (json.loads(str(data[f"{name}.{part}"])) for part in ("config", "shapes"))
-    draw, tensors = np.random.default_rng(0), {}
-    for key, shape in sorted(shapes.items()):
-        tensors[key] = draw.normal(0.5 if len(shape) == 1 else 0, 0.4, shape).astype(np.float32)
     module = example("convnext" if name == "convnextv2" else "vit")
-    model = module.filled(config, tensors)
+    model = made(module, data, name)
     cases = [("images", "logits")] + [("larger", "larger")] * (name == "dinov2")
     for images, logits in cases:
         got = module.logits(model, np.moveaxis(data[images], 1, -1))
         near(got, data[f"{name}.{logits}"], 1e-4, 1e-4)
 
 
-@pytest.mark.parametrize(("name", "tensors"), [("decoders", 52), ("sparse_decoders", 41)])
+@pytest.mark.parametrize(
+    ("name", "tensors"), [("decoders", 52), ("sparse_decoders", 41), ("deepseek", 91)]
+)
 def test_programs_of_other_decoders(name, tensors, monkeypatch, capsys, tmp_path):
     run(name, monkeypatch, "--out", str(tmp_path))
     printed = capsys.readouterr().out

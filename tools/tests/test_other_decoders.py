@@ -23,8 +23,9 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 with np.load(Path(__file__).parent / "data" / "decoders.npz") as file:
     DATA = dict(file)
 FAMILIES = [name.removesuffix(".config") for name in DATA if name.endswith(".config")]
-SPARSE = ("mixtral", "qwen2_moe", "olmoe", "gpt_oss")
-WRITE = ("falcon_rw", "cohere2", "gpt_oss")  # penalties, a window in most layers, sinks
+SPARSE = ("mixtral", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe")
+# Penalties, a window in most layers, sinks, embedded positions and a window in every other layer.
+WRITE = ("falcon_rw", "cohere2", "gpt_oss", "gpt_neo")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,7 +47,8 @@ def drawn(shapes):
 @functools.cache
 def loaded(name):
     """The module of the family, the checkpoint, and the model."""
-    module = importlib.import_module("sparse_decoders" if name in SPARSE else "decoders")
+    other = "deepseek" if name.startswith("deepseek") else "decoders"
+    module = importlib.import_module("sparse_decoders" if name in SPARSE else other)
     config, shapes = (json.loads(str(DATA[f"{name}.{part}"])) for part in ("config", "shapes"))
     of = importlib.import_module("llama").Checkpoint(config, drawn(shapes))
     return module, of, module.load_model(of)

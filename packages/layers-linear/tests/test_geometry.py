@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from linnet.layers_linear import functional
 from linnet.module_core.errors import ShapeError
 
-named = st.sampled_from(["SAME", "VALID", "SAME_LOWER", "CIRCULAR", "REFLECT"])
+named = st.sampled_from(["SAME", "VALID", "SAME_LOWER", "CIRCULAR", "REFLECT", "REPLICATE"])
 amounts = st.integers(0, 4) | st.tuples(st.integers(0, 4), st.integers(0, 4))
 
 

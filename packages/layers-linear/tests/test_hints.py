@@ -46,6 +46,24 @@ def evaluated(layer):
     return layer(X)
 
 
+def adapted():
+    return nnx.LoRALinear(3, 4, lora_rank=2, rngs=Rngs(0))
+
+
+def merged_twice(between):
+    layer = adapted()
+    layer.merge(keep=True)
+    if between:
+        layer.unmerge()
+    layer.merge()
+
+
+def unmerged(keep):
+    layer = adapted()
+    layer.merge(keep=keep)
+    layer.unmerge()
+
+
 def quantized(dtype):
     return rounding.quantize(X, dtype, jnp.ones(1), jnp.float32)
 
@@ -354,6 +372,16 @@ REMEDIES = [
         "Pass a Linear or LinearGeneral as base_module.",
         lambda: nnx.LoRA(3, 2, 4, rngs=Rngs(0)).merge(),
         lambda: nnx.LoRA(3, 2, 4, base_module=nnx.Linear(3, 4, rngs=Rngs(0)), rngs=Rngs(0)).merge(),
+    ),
+    Remedy(
+        "Call unmerge() first.",
+        lambda: merged_twice(False),
+        lambda: merged_twice(True),
+    ),
+    Remedy(
+        "Only merge(keep=True) can be undone; merge() sets the adapter to zero.",
+        lambda: unmerged(False),
+        lambda: unmerged(True),
     ),
     Remedy(
         "Call the layer within `with jax.set_mesh(mesh)`, or pass a NamedSharding.",

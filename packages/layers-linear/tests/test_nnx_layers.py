@@ -16,6 +16,7 @@ from linnet.module_core.nnx import (
     Repeat,
     Rngs,
     RngStream,
+    split,
     state,
     to_flat_state,
     with_metadata,
@@ -269,6 +270,31 @@ def test_lora_linear_is_a_linear_with_an_adapter():
     alone.kernel, alone.bias = layer.kernel, layer.bias
     for merged in (layer, alone):
         np.testing.assert_allclose(merged(X), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_kept_adapter_is_taken_out_again(linear):
+    def make(rngs):
+        if linear:
+            return nnx.LoRALinear(4, 5, lora_rank=2, rngs=rngs)
+        return nnx.LoRA(4, 2, 5, base_module=nnx.Linear(4, 5, rngs=rngs), rngs=rngs)
+
+    layer = make(Rngs(0))
+    adapter, base = (layer.lora, layer) if linear else (layer, layer.base_module)
+    b = adapter.lora_b[...] = jnp.ones((2, 5))
+    expected, kernel, graphdef = layer(X), base.kernel[...], split(layer)[0]
+    with pytest.raises(ArgumentError, match="isn't in the kernel"):
+        layer.unmerge()
+    layer.merge(keep=True)
+    np.testing.assert_array_equal(adapter.lora_b, b)
+    np.testing.assert_allclose(layer(X), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(X @ base.kernel + base.bias, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ArgumentError, match="already"):
+        layer.merge()
+    layer.unmerge()
+    np.testing.assert_allclose(base.kernel, kernel, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer(X), expected, rtol=1e-5, atol=1e-5)
+    assert split(layer)[0] == graphdef
 
 
 def test_only_the_adapter_is_of_its_type():

@@ -80,7 +80,9 @@ def convolved(x, kernel, **geometry):
 
 @pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
 @pytest.mark.parametrize("strides", [(1, 1), (1, 2)])
-@pytest.mark.parametrize("padding", ["SAME", "VALID", "CIRCULAR", "REFLECT", 2, ((0, 1), (2, 1))])
+@pytest.mark.parametrize(
+    "padding", ["SAME", "VALID", "CIRCULAR", "REFLECT", "REPLICATE", 2, ((0, 1), (2, 1))]
+)
 def test_conv(padding, strides, dilation):
     x, kernel, bias = (
         rng.normal(size=(2, 7, 6, 3)),
@@ -96,6 +98,7 @@ def test_conv(padding, strides, dilation):
         "VALID": ([(0, 0), (0, 0)], "constant"),
         "CIRCULAR": ([(r // 2, r - r // 2) for r in reach], "wrap"),
         "REFLECT": ([(r // 2, r - r // 2) for r in reach], "reflect"),
+        "REPLICATE": ([(r // 2, r - r // 2) for r in reach], "edge"),
         2: ([(2, 2), (2, 2)], "constant"),
         ((0, 1), (2, 1)): ([(0, 1), (2, 1)], "constant"),
     }[padding]

@@ -4,6 +4,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,6 +20,10 @@ SOURCES = Path(weights.__file__).parent
 X = jnp.ones((1, 8))
 ONES = {"weight": np.ones((4, 8), np.float32), "bias": np.ones(4, np.float32)}
 BOTH = {f"a.{k}": v for k, v in ONES.items()} | {"b.weight": np.ones((2, 4), np.float32)}
+WEIGHT = {"weight": ONES["weight"]}
+PREFIXED = {f"model.module.{k}": v for k, v in ONES.items()}
+MORE = {"n": np.ones(1), "head.weight": np.ones((2, 4)), "head.bias": np.ones(2)}
+OTHER = {"w": ONES["weight"], "b": ONES["bias"], "n": np.ones(1)}
 INPUTS = {"inputs": [X]}
 DENSE = {"params": {"kernel": jnp.zeros((8, 4)), "bias": jnp.zeros(4)}}
 
@@ -114,8 +119,8 @@ REMEDIES = [
     ),
     Remedy(
         "Put names that differ into rename=, and names without a counterpart into ignore=.",
-        lambda: linear(BOTH),
-        lambda: linear(BOTH, rename={"a": ""}, ignore=["b.weight"]),
+        lambda: linear(OTHER),
+        lambda: linear(OTHER, rename={"w": "weight", "b": "bias"}, ignore=["n"]),
     ),
     Remedy(
         "The layers within a linen module are known from a call: pass inputs=, such as"
@@ -125,9 +130,22 @@ REMEDIES = [
     ),
     Remedy(
         "A checkpoint often holds the state dict among other things: pass that alone, such as"
-        " checkpoint['model'].",
-        lambda: linear({"model": ONES, "epoch": 3}),
-        lambda: linear({"model": ONES, "epoch": 3}["model"]),
+        " checkpoint[{}].",
+        lambda: linear({"epoch": 3, "state_dict": ONES}),
+        lambda: linear({"epoch": 3, "state_dict": ONES}["state_dict"]),
+        filled=("'state_dict'",),
+    ),
+    Remedy(
+        'All names begin with a prefix: pass rename={"{}": ""}.',
+        lambda: linear(PREFIXED),
+        lambda: linear(PREFIXED, rename={"model.module": ""}),
+        filled=("model.module",),
+    ),
+    Remedy(
+        'Some names begin with a prefix: pass rename={"{}": ""} and ignore={}.',
+        lambda: linear(PREFIXED | MORE),
+        lambda: linear(PREFIXED | MORE, rename={"model.module": ""}, ignore=["n", "head.*"]),
+        filled=("model.module", "['n', 'head.*']"),
     ),
     Remedy(
         'Pass flattened={"{}": (C, H, W)} with their sizes, or {"{}": None} if nothing is'
@@ -167,6 +185,17 @@ REMEDIES = [
         "Pass inputs=[x].",
         lambda: from_torch(Model(), BOTH, inputs=X),
         lambda: from_torch(Model(), BOTH, inputs=[X]),
+    ),
+    Remedy(
+        "Pass variables=module.init(key, *inputs).",
+        lambda: from_torch(nn.Dense(4), WEIGHT, inputs=[X], ignore=["*/bias"]),
+        lambda: from_torch(
+            nn.Dense(4),
+            WEIGHT,
+            inputs=[X],
+            ignore=["*/bias"],
+            variables=nn.Dense(4).init(jax.random.key(0), X),
+        ),
     ),
     Remedy(
         "Pass variables=, or inputs= for those that init makes, or both.",

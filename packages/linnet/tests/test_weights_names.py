@@ -394,6 +394,24 @@ def test_adapters_are_transparent(repeated):
     identical(nnx.state(again), nnx.state(adapted))
 
 
+def test_a_part_dropped_anywhere():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.text = nnx.Dict(layers=nnx.Repeat(nnx.Linear, 2, 3, 3, rngs=rngs))
+
+    names = {".encoder": "", "model": "text"}
+    state_dict = state_of(
+        **{f"model.encoder.layers.{i}.{part}": (3, 3)[:n] for i in (0, 1) for part, n in PARTS}
+    )
+    model = from_torch(Model(), state_dict, rename=names)
+    identical(to_torch(model, like=state_dict, rename=names), state_dict)
+    alone = to_torch(model, rename=names)
+    identical(alone, {k.replace(".encoder", ""): v for k, v in state_dict.items()})
+
+
+PARTS = (("weight", 2), ("bias", 1))
+
+
 def test_keys_without_a_bias():
     """Whisper and BEiT have none: it adds the same to all logits of a query."""
     shapes = {k: s for k, s in SEPARATE.items() if k != "attention.k_proj.bias"}

@@ -1,13 +1,14 @@
 """PyTorch's layers with unusual options: `data/torch_options.npz`.
 
-For each, it holds the state dict (`NAME.sd.*`), inputs and outputs that PyTorch 1.13 computed in
-evaluation mode, with random parameters.
+For each, it holds the state dict (`NAME.sd.*`), inputs and outputs that PyTorch 1.13 or 2.14
+computed in evaluation mode, with random parameters.
 """
 
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -129,6 +130,7 @@ VALID = {"padding": "VALID"}
 CONV = lambda: nnx.Conv(4, 6, 3, rngs=rngs, **VALID)  # noqa: E731
 SQUARE = lambda: nnx.Conv(4, 6, (3, 3), rngs=rngs, **VALID)  # noqa: E731
 TRANSPOSED = lambda: nnx.ConvTranspose(4, 6, (3, 3), rngs=rngs, **VALID)  # noqa: E731
+EMBED = lambda: nnx.Embed(7, 4, rngs=rngs)  # noqa: E731
 LINEAR = lambda: nnx.Linear(5, 7, rngs=rngs)  # noqa: E731
 PLAIN = (as_is, as_is)
 BATCH = {"use_running_average": True}
@@ -139,6 +141,10 @@ SQUARES = (nn.Conv(6, (3, 3), **VALID), nn.ConvTranspose(6, (3, 3), **VALID))
 LAYERS = {
     "conv1d_circular": conv(4, 6, 3, padding="CIRCULAR"),
     "conv1d_reflect": conv(4, 6, 3, padding="REFLECT"),
+    "conv2d_replicate": conv(
+        4, 6, (3, 5), padding="REPLICATE", strides=(2, 1), feature_group_count=2
+    ),
+    "conv1d_same_replicate": conv(4, 6, 4, padding="REPLICATE", kernel_dilation=2),
     "conv2d_same": conv(4, 6, (3, 4), padding="SAME"),
     "conv2d_depthwise": conv(
         4, 8, (3, 3), strides=2, padding=0, kernel_dilation=2, feature_group_count=4
@@ -206,6 +212,21 @@ LAYERS = {
     "weightnorm_conv": wrapped("WeightNorm", CONV, nn.Conv(6, 3, **VALID)),
     "weightnorm_dimnone": wrapped("WeightNorm", LINEAR, nn.Dense(7), *PLAIN, feature_axes=None),
     "weightnorm_dim1": wrapped("WeightNorm", LINEAR, nn.Dense(7), *PLAIN, feature_axes=0),
+    # As in the positional convolution of wav2vec 2.0.
+    "weightnorm_dim2": wrapped(
+        "WeightNorm",
+        lambda: nnx.Conv(4, 6, 3, feature_group_count=2, rngs=rngs, **VALID),
+        nn.Conv(6, 3, feature_group_count=2, **VALID),
+        feature_axes=0,
+    ),
+    "weightnorm_embedding": (
+        lambda: nnx.WeightNorm(
+            EMBED(), feature_axes=0, variable_filter=nnx.PathContains("embedding"), rngs=rngs
+        ),
+        nn.WeightNorm(nn.Embed(7, 4), feature_axes=0, variable_filter={"embedding"}),
+        *PLAIN,
+    ),
+    "spectral_embedding": wrapped("SpectralNorm", EMBED, nn.Embed(7, 4), *PLAIN),
     "weightnorm_convt": wrapped(
         "WeightNorm",
         lambda: nnx.ConvTranspose(4, 6, 3, rngs=rngs, **VALID),
@@ -220,7 +241,14 @@ LAYERS = {
 
 # Both styles share a layout; these need more of a linen module than its names.
 LINEN = ["convt2d_groups_dil", "mha_kdim", "prelu_many", "rnn_bi"]
-LINEN += ["weightnorm_convt", "weightnorm_dim1", "weightnorm_dimnone", "spectral_convt"]
+LINEN += [
+    "weightnorm_embedding",
+    "spectral_embedding",
+    "weightnorm_convt",
+    "weightnorm_dim1",
+    "weightnorm_dimnone",
+    "spectral_convt",
+]
 
 
 @pytest.mark.parametrize(
@@ -242,6 +270,33 @@ def test_layer(style, name):
         got = run((module, variables), *inputs, **fixed)
     near(after(got), outputs[0], 1e-5, 1e-5)
     identical(back, state_dict)
+
+
+@pytest.mark.parametrize("name", ["lstm_bi2", "gru_bi2", "mha_kdim"])
+def test_names_without_a_state_dict(name):
+    """`rename` alone names the tensors of stacked cells; kernels of other sizes stay apart."""
+    make, _, _, _, *rename = LAYERS[name]
+    rename = rename[0] if rename else NONE
+    state_dict = case(name)[0]
+    layer = from_torch(make(), state_dict, rename=rename)
+    alone = to_torch(layer, rename=rename)
+    assert set(alone) == set(state_dict)
+    again = from_torch(make(), alone, rename=rename)
+    identical(nnx.to_pure_dict(nnx.state(again)), nnx.to_pure_dict(nnx.state(layer)))
+
+
+def test_a_batch_norm_without_statistics():
+    """`BatchNorm2d(track_running_stats=False)`: the variables that are left out need values."""
+    state_dict, [x], _ = case("batchnorm_momnone")
+    affine = {k: v for k, v in state_dict.items() if k in ("weight", "bias")}
+    module, x = nn.BatchNorm(use_running_average=False), channels_last(x)
+    options = {"inputs": [x], "ignore": ["*/mean", "*/var"]}
+    with pytest.raises(ArgumentError, match="no tensors for batch_stats/mean, batch_stats/var"):
+        from_torch(module, affine, **options)
+    first = module.init(jax.random.key(0), x)
+    variables = from_torch(module, affine, variables=first, **options)
+    identical(variables["batch_stats"], first["batch_stats"])
+    identical(np.asarray(variables["params"]["scale"]), affine["weight"])
 
 
 def test_an_added_key_of_zeros_is_a_sink_of_zero():

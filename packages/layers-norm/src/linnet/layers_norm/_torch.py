@@ -20,19 +20,22 @@ BATCH_NORM = Layout(
 def _spectral(wrapper: object, weight: Rule) -> Rule:
     """The kernel with the vectors of its largest singular value; u and v of unit length.
 
-    We store u and σ = u W v; PyTorch stores u and v, with W as the matrix [outputs, the rest].
+    We store u and σ = u W v; PyTorch stores u and v, with W as the matrix [outputs, the rest]. The
+    outputs of an embedding are its last axis for us and the first one for PyTorch, whose v is our
+    u.
     """
+    swapped = weight.ours == ("embedding",)
+    outputs = 1 if swapped else weight.outputs
 
     def matrix(original: Numbers) -> Numbers:
-        return np.moveaxis(original, weight.outputs, 0).reshape(
-            original.shape[weight.outputs],
-            math.prod(original.shape) // original.shape[weight.outputs],
-        )
+        size = original.shape[outputs]
+        return np.moveaxis(original, outputs, 0).reshape(size, math.prod(original.shape) // size)
 
     def load(
         layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         original, u, v = tensors
+        u, v = (v, u) if swapped else (u, v)
         (kernel,) = weight.load(layer, [original], shapes[:1])
         return [kernel, u.reshape(shapes[1]), np.asarray(u @ matrix(original) @ v)]
 
@@ -41,8 +44,10 @@ def _spectral(wrapper: object, weight: Rule) -> Rule:
     ) -> list[Numbers]:
         kernel, u, _ = ours
         (original,) = weight.save(layer, [kernel], None)
-        v = u.reshape(-1) @ matrix(original)
-        return [original, u.reshape(-1), v / max(np.linalg.norm(v), 1e-12)]
+        u = u.reshape(-1)
+        v = u @ matrix(original)
+        v = v / max(np.linalg.norm(v), 1e-12)
+        return [original, v, u] if swapped else [original, u, v]
 
     names = [
         f"{new}|{old}"
@@ -52,7 +57,8 @@ def _spectral(wrapper: object, weight: Rule) -> Rule:
             ("parametrizations.weight.0._v", "weight_v"),
         )
     ]
-    return Rule(tuple(names), ("kernel", "kernel:u", "kernel:sigma"), load, save)
+    ours = weight.ours[0]
+    return Rule(tuple(names), (ours, f"{ours}:u", f"{ours}:sigma"), load, save)
 
 
 def _weight(wrapper: Any, weight: Rule) -> Rule:
@@ -101,7 +107,8 @@ def _weight(wrapper: Any, weight: Rule) -> Rule:
         "parametrizations.weight.original0|weight_g",
         "parametrizations.weight.original1|weight_v",
     )
-    return Rule(names, ("kernel", "kernel:scale"), load, save)
+    ours = weight.ours[0]
+    return Rule(names, (ours, f"{ours}:scale"), load, save)
 
 
 WEIGHT_NORM = Layout(wraps=_weight)

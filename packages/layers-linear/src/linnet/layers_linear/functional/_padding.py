@@ -1,7 +1,7 @@
 """Converts every form of padding for the spatial dimensions of a convolution.
 
-'CIRCULAR', 'REFLECT' and 'CAUSAL' are applied to the input beforehand, and the convolution itself
-is then 'VALID'; every other padding is zeros, which XLA adds.
+'CIRCULAR', 'REFLECT', 'REPLICATE' and 'CAUSAL' are applied to the input beforehand, and the
+convolution itself is then 'VALID'; every other padding is zeros, which XLA adds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ LaxPadding: TypeAlias = str | list[tuple[int, int]]
 ZERO_PADDINGS = ("SAME", "VALID", "SAME_LOWER")
 """The names that XLA knows."""
 
-CONV_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR", "CAUSAL", "REFLECT")
+CONV_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR", "CAUSAL", "REFLECT", "REPLICATE")
 TRANSPOSE_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR")
 """The names of paddings that a transposed convolution takes."""
+
+_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect", "REPLICATE": "edge"}
+"""What `jax.numpy.pad` calls the paddings that repeat the input."""
 
 
 def canonicalize_padding(
@@ -105,11 +108,11 @@ def pad_beforehand(
         zero = jnp.zeros((), x.dtype)
         outer = [(0, 0, 0)] * (x.ndim - 2)
         return lax.pad(x, zero, [*outer, (left, 0, 0), (0, 0, 0)]), "VALID"
-    if padding in ("CIRCULAR", "REFLECT"):
+    if isinstance(padding, str) and padding in _MODES:
         reach = [(k - 1) * d for k, d in zip(kernel_size, kernel_dilation, strict=True)]
         batch = x.ndim - len(reach) - 1
         widths = [(0, 0)] * batch + [(r // 2, (r + 1) // 2) for r in reach] + [(0, 0)]
-        return jnp.pad(x, widths, mode="wrap" if padding == "CIRCULAR" else "reflect"), "VALID"
+        return jnp.pad(x, widths, mode=_MODES[padding]), "VALID"
     return x, padding
 
 

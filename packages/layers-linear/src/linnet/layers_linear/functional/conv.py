@@ -185,8 +185,9 @@ def conv(
       kernel: [*window, D // G, F].
       bias: [F], or None.
       strides: from one window to the next, in positions; one for all dimensions or one each.
-      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), 'CAUSAL' (one dimension
-        only: on the left), an int for all sides, or an int or (low, high) pair for each dimension.
+      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), 'REPLICATE' (with the
+        value at the edge), 'CAUSAL' (one dimension only: on the left), an int for all sides, or an
+        int or (low, high) pair for each dimension.
       input_dilation: spacing of the positions of `x`, with zeros between them.
       kernel_dilation: spacing of the kernel's entries.
       feature_group_count: G; each group of D // G input features produces F // G output features.

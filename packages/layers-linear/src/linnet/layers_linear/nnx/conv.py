@@ -38,9 +38,10 @@ class Conv(Layer):
       out_features: channels of the output.
       kernel_size: size of the window in each spatial dimension; an int means one dimension.
       strides: step between windows; an int, or one for each spatial dimension.
-      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), an int for all sides,
-        or an int or (low, high) pair for each spatial dimension. For one-dimensional convolutions
-        'CAUSAL' pads on the left, so that the output has the input's size.
+      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), 'REPLICATE' (with the
+        value at the edge), an int for all sides, or an int or (low, high) pair for each spatial
+        dimension. For one-dimensional convolutions 'CAUSAL' pads on the left, so that the output
+        has the input's size.
       input_dilation: spacing of the input's positions, zeros between them; an int, or one for each
         spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).

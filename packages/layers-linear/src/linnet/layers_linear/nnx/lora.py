@@ -63,6 +63,7 @@ class LoRA(Layer):
     Attributes:
       lora_a: `LoRAParam` of shape [I, lora_rank], with I the product of `in_features`.
       lora_b: `LoRAParam` of shape [lora_rank, O], with O the product of `out_features`.
+      merged: whether the adapter is in the kernel of `base_module`, by `merge(keep=True)`.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core.nnx import Rngs
@@ -77,6 +78,7 @@ class LoRA(Layer):
     """
 
     __torch_layout__ = LORA
+    merged: bool = False
 
     def __init__(
         self,
@@ -149,6 +151,9 @@ class LoRA(Layer):
                 f" dimensions to be in_features={inputs}."
             )
         x, a, b = self.promote_dtype((x, a, b), dtype=self.dtype)
+        if self.merged and self.base_module is not None:
+            merged: Array = self.base_module(x, **kwargs)
+            return merged
         flat = jnp.reshape(x, (*x.shape[: x.ndim - len(inputs)], -1)) if len(inputs) > 1 else x
         out = functional.lora(flat, a, b)  # [..., O]
         if not isinstance(self.out_features, int):
@@ -157,14 +162,19 @@ class LoRA(Layer):
             out = out + self.base_module(x, **kwargs)
         return out
 
-    def merge(self) -> None:
+    def merge(self, *, keep: bool = False) -> None:
         """Adds the adapter to the kernel of `base_module`, and sets `lora_b` to zero.
 
         The output stays the same within rounding, and the kernel may be saved alone. In
         `nnx.Repeat`, the adapters of all layers are merged.
 
+        Args:
+          keep: the adapter keeps its numbers, and has no effect until `unmerge` takes it out of the
+            kernel.
+
         Raises:
-          ArgumentError: `base_module` has no kernel of the adapter's size.
+          ArgumentError: `base_module` has no kernel of the adapter's size, or the adapter is in it
+            already.
 
         >>> import jax.numpy as jnp
         >>> from linnet.module_core.nnx import Rngs
@@ -176,24 +186,70 @@ class LoRA(Layer):
         >>> bool(jnp.allclose(base(jnp.ones((1, 2))), y))
         True
         """
-        kernel = getattr(self.base_module, "kernel", None)
-        if not isinstance(kernel, Variable) or not self._add_to(kernel):
-            got = "None" if self.base_module is None else describe(self.base_module)
-            raise ArgumentError(
-                f"An adapter from {self.in_features} to {self.out_features} can be merged into a"
-                f" kernel of that size only; `base_module` is {got}.",
-                hint="Pass a Linear or LinearGeneral as base_module.",
-            )
+        self._merge_into(self._kernel(), keep=keep)
 
-    def _add_to(self, kernel: Variable[Array]) -> bool:
-        """Adds the adapter to a kernel and becomes zero itself; False if sizes differ."""
+    def unmerge(self) -> None:
+        """Takes the adapter out of the kernel of `base_module`, after `merge(keep=True)`.
+
+        The kernel is what it was within rounding. Between the two calls, the adapter must not be
+        trained.
+
+        Raises:
+          ArgumentError: the adapter isn't in the kernel.
+
+        >>> import jax.numpy as jnp
+        >>> from linnet.module_core.nnx import Rngs
+        >>> layer = LoRA(2, 1, 3, base_module=Linear(2, 3, rngs=Rngs(0)), rngs=Rngs(1))
+        >>> layer.lora_b[...] = jnp.ones((1, 3))
+        >>> y = layer(jnp.ones((1, 2)))
+        >>> layer.merge(keep=True)
+        >>> layer.unmerge()
+        >>> bool(jnp.allclose(layer(jnp.ones((1, 2))), y))
+        True
+        """
+        self._take_out_of(self._kernel())
+
+    def _kernel(self) -> Variable[Array]:
+        """The kernel of `base_module`, which has the adapter's size."""
+        kernel = getattr(self.base_module, "kernel", None)
+        inputs = integers(self.in_features, "in_features")
+        outputs = integers(self.out_features, "out_features")
+        size = math.prod((*self.lora_a.shape[:-2], *inputs, *outputs))  # in `Repeat`, of all layers
+        if isinstance(kernel, Variable) and math.prod(kernel.shape) == size:
+            return kernel
+        got = "None" if self.base_module is None else describe(self.base_module)
+        raise ArgumentError(
+            f"An adapter from {self.in_features} to {self.out_features} can be merged into a"
+            f" kernel of that size only; `base_module` is {got}.",
+            hint="Pass a Linear or LinearGeneral as base_module.",
+        )
+
+    def _merge_into(self, kernel: Variable[Array], *, keep: bool) -> None:
+        if self.merged:
+            raise ArgumentError(
+                "The adapter is in the kernel already, by merge(keep=True).",
+                hint="Call unmerge() first.",
+            )
+        self._add_to(kernel, 1)
+        if keep:
+            self.merged = True
+        else:
+            self.lora_b.set_value(jnp.zeros_like(self.lora_b.get_value()))
+
+    def _take_out_of(self, kernel: Variable[Array]) -> None:
+        if not self.merged:
+            raise ArgumentError(
+                "The adapter isn't in the kernel, so it can't be taken out.",
+                hint="Only merge(keep=True) can be undone; merge() sets the adapter to zero.",
+            )
+        self._add_to(kernel, -1)
+        del self.merged  # as in a layer that was never merged
+
+    def _add_to(self, kernel: Variable[Array], sign: int) -> None:
+        """Adds the adapter to a kernel, or subtracts it."""
         a, b, old = self.lora_a.get_value(), self.lora_b.get_value(), kernel.get_value()
-        change = a @ b  # [..., I, O]; in `Repeat`, the first axis is that of the layers
-        if old.size != change.size:
-            return False
+        change = sign * (a @ b)  # [..., I, O]; in `Repeat`, the first axis is that of the layers
         kernel.set_value(old + jnp.reshape(change, old.shape).astype(old.dtype))
-        self.lora_b.set_value(jnp.zeros_like(b))
-        return True
 
 
 class LoRALinear(Linear):
@@ -270,13 +326,20 @@ class LoRALinear(Linear):
           [..., out_features].
         """
         y = super().__call__(x, out_sharding=out_sharding)  # [..., out_features]
-        return y + like(self.lora(x), y)
+        return y if self.lora.merged else y + like(self.lora(x), y)
 
-    def merge(self) -> None:
+    def merge(self, *, keep: bool = False) -> None:
         """Adds the adapter to the kernel, and sets `lora_b` to zero.
 
         The output stays the same within rounding, and kernel and bias are those of a `Linear`. In
         `nnx.Repeat`, the adapters of all layers are merged.
+
+        Args:
+          keep: the adapter keeps its numbers, and has no effect until `unmerge` takes it out of the
+            kernel.
+
+        Raises:
+          ArgumentError: the adapter is in the kernel already.
 
         >>> import jax.numpy as jnp
         >>> from linnet.module_core.nnx import Rngs
@@ -287,4 +350,22 @@ class LoRALinear(Linear):
         >>> bool(jnp.allclose(jnp.ones((1, 2)) @ layer.kernel, y))
         True
         """
-        self.lora._add_to(self.kernel)
+        self.lora._merge_into(self.kernel, keep=keep)
+
+    def unmerge(self) -> None:
+        """Takes the adapter out of the kernel, after `merge(keep=True)`; see `LoRA.unmerge`.
+
+        Raises:
+          ArgumentError: the adapter isn't in the kernel.
+
+        >>> import jax.numpy as jnp
+        >>> from linnet.module_core.nnx import Rngs
+        >>> layer = LoRALinear(2, 3, lora_rank=1, rngs=Rngs(0))
+        >>> layer.lora.lora_b[...] = jnp.ones((1, 3))
+        >>> y = layer(jnp.ones((1, 2)))
+        >>> layer.merge(keep=True)
+        >>> layer.unmerge()
+        >>> bool(jnp.allclose(layer(jnp.ones((1, 2))), y))
+        True
+        """
+        self.lora._take_out_of(self.kernel)

@@ -61,7 +61,7 @@ class Layout:
       rules: tried in this order.
       constants: tensors without a counterpart, with the value to save.
       wraps: for a layer that wraps another, in its attribute `layer_instance`: (this layer, the
-        rule of the inner layer's kernel) -> the rule that replaces it.
+        rule of the inner layer's kernel or embedding) -> the rule that replaces it.
     """
 
     rules: tuple[Rule, ...] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -28,6 +29,7 @@ Slot: TypeAlias = tuple[int, ...]
 Index: TypeAlias = dict[str, dict[Slot, str]]
 
 _MOST = 40  # lines of a list in a message
+_PREFIXES = 3  # of the names, that are tried: "model", "model.module", …
 
 
 @dataclass
@@ -102,8 +104,12 @@ def matched(
     renames: Renames,
     arranged: Arrangement,
     ignore: Sequence[str],
+    *,
+    suggests: bool = True,
 ) -> list[Step]:
     """What to load into each variable.
+
+    With `suggests`, an error tells a prefix of all names without which they would match.
 
     Raises:
       ArgumentError: tensors or variables are left over, or don't belong together.
@@ -115,7 +121,7 @@ def matched(
                 f"flattened has {layer_name!r}, and the state dict has no {layer_name}.weight.",
                 hint=did_you_mean(f"{layer_name}.weight", tensors),
             )
-    renames = with_repeats(renames, target)
+    given, renames = renames, with_repeats(renames, target)
     kept = [name for name in tensors if not (isinstance(name, str) and fits(name, ignore))]
     index = _index(kept, tensors, renames)
     problems: list[str] = []
@@ -194,6 +200,8 @@ def matched(
                 "The layers within a linen module are known from a call: pass inputs=, such as"
                 " (jnp.ones((1, 8)),)."
             )
+        elif missing and suggests:
+            hint = _of_prefix(target, tensors, given, arranged, ignore) or hint
         error = ArgumentError if left_over else ShapeError
         raise error(
             "The state dict doesn't fit the module:" + _listed(left_over + problems),
@@ -201,6 +209,40 @@ def matched(
         )
     _require_flattened(target, steps, tensors, arranged)
     return steps
+
+
+def _of_prefix(
+    target: Target,
+    tensors: Mapping[str, Any],
+    renames: Renames,
+    arranged: Arrangement,
+    ignore: Sequence[str],
+) -> str | None:
+    """What to do if all fits but for a prefix that a wrapper has put before the names."""
+    names = [name for name in tensors if not fits(name, ignore)]
+    counts = Counter(
+        name[:end] for name in names for end, letter in enumerate(name) if letter == "."
+    )
+    for prefix, _ in counts.most_common(_PREFIXES):
+        others = [name for name in names if not name.startswith(f"{prefix}.")]
+        shorter = Renames({prefix: ""})
+        shorter.table += renames.table
+        try:
+            matched(target, tensors, shorter, arranged, [*ignore, *others], suggests=False)
+        except LinnetError:
+            continue
+        if others:
+            ignore = _patterns(others, prefix)
+            return f'Some names begin with a prefix: pass rename={{"{prefix}": ""}} and {ignore=}.'
+        return f'All names begin with a prefix: pass rename={{"{prefix}": ""}}.'
+    return None
+
+
+def _patterns(names: Sequence[str], prefix: str) -> list[str]:
+    """Patterns that these names fit, and names with a prefix don't."""
+    first = prefix.partition(".")[0]
+    parts = [(name, *name.partition(".")[:2]) for name in names]
+    return list(dict.fromkeys(f"{p}.*" if dot and p != first else n for n, p, dot in parts))
 
 
 def fits(name: str, patterns: Sequence[str]) -> bool:
@@ -215,7 +257,9 @@ def layout_of(target: Target, path: Path) -> Layout:
     wraps = None if wrapper is None else type(wrapper).__torch_layout__.wraps
     if wraps is None:
         return layout
-    changed = [wraps(wrapper, rule) for rule in layout.rules if rule.ours == ("kernel",)]
+    changed = [
+        wraps(wrapper, rule) for rule in layout.rules if rule.ours in (("kernel",), ("embedding",))
+    ]
     return Layout((*changed, *layout.rules), layout.constants)
 
 
@@ -257,6 +301,16 @@ def with_repeats(renames: Renames, target: Target) -> Renames:
     return result
 
 
+def _inner(checkpoint: Mapping[str, Any]) -> str:
+    """The name under which a checkpoint seems to hold a state dict."""
+    found = (
+        name
+        for name, value in checkpoint.items()
+        if isinstance(value, Mapping) and value and all(hasattr(x, "shape") for x in value.values())
+    )
+    return next(found, "model")
+
+
 def _index(names: Sequence[str], tensors: Mapping[str, Any], renames: Renames) -> Index:
     index: Index = {}
     for name in names:
@@ -267,7 +321,7 @@ def _index(names: Sequence[str], tensors: Mapping[str, Any], renames: Renames) -
                 f"The state dict has a {type(tensors[name]).__name__} called {name!r}, expected an"
                 " array.",
                 hint="A checkpoint often holds the state dict among other things: pass that"
-                " alone, such as checkpoint['model'].",
+                f" alone, such as checkpoint[{_inner(tensors)!r}].",
             )
         kind = dtype_of(tensors[name])
         unknown = kind is None and not hasattr(tensors[name], "detach")

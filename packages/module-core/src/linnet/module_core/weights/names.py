@@ -99,6 +99,8 @@ class Renames:
     def backward(self, path: str) -> str:
         """A path of ours as PyTorch's name."""
         for key, value in reversed(self.table):
+            if not value and key.startswith("/"):
+                continue  # nothing tells where it was
             if set(_PLACEHOLDER.findall(key)) <= set(_PLACEHOLDER.findall(value)):
                 anywhere = key.startswith("/")
                 path = _renamed(path, "/" * anywhere + value, key.strip("/"))
@@ -139,4 +141,4 @@ def _renamed(path: str, key: str, value: str) -> str:
     result = re.sub(pattern, new, path, count=1)
     if result == path:
         return path
-    return (result if key else f"{value}/{path}").strip("/")
+    return (result.replace("//", "/") if key else f"{value}/{path}").strip("/")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from .arrays import numbers, shape_of
 from .matching import Arrangement, Slot, Step, layout_of, matched, twin_of, with_repeats
 from .names import WRAPPED, Renames, canonical
 from .safetensors import Tensor
-from .targets import Path, Target, target_of
+from .targets import Leaf, Path, Target, target_of
 
 
 def from_torch(
@@ -82,8 +82,11 @@ def from_torch(
     into = target_of(target, variables, inputs, options)
     arranged = _arrangement(flattened, transposed)
     steps = matched(into, state_dict, Renames(rename), arranged, ignore)
-    for leaf in (leaf for step in steps for leaf in step.leaves):
+    loaded = [leaf for step in steps for leaf in step.leaves]
+    for leaf in loaded:
         leaf.place()  # raises an error before anything is replaced
+    if inputs is not None and variables is None:
+        _require_all(into, loaded)
     for step in steps:
         _load(step, state_dict, arranged)
     return into.result()
@@ -172,6 +175,18 @@ def to_torch(
     return {name: found[name] for name in like}
 
 
+def _require_all(target: Target, loaded: Sequence[Leaf]) -> None:
+    """Checks that no variable of a linen module, of which only shapes are known, is left out."""
+    names = {leaf.name for leaf in loaded}
+    left = [leaf.name for leaf in target.leaves.values() if leaf.name not in names]
+    if left:
+        raise ArgumentError(
+            f"The state dict has no tensors for {', '.join(sorted(left))}, and there are no other"
+            " values.",
+            hint="Pass variables=module.init(key, *inputs).",
+        )
+
+
 def _require_mapping(state_dict: object) -> None:
     if not isinstance(state_dict, Mapping):
         what = "a path" if isinstance(state_dict, str | os.PathLike) else type(state_dict).__name__
@@ -231,25 +246,32 @@ def _named(source: Target, renames: Renames, arranged: Arrangement) -> dict[str,
     claimed: set[Path] = set()
     found: dict[str, Numbers] = {}
 
-    def renamed_inside(rule: Rule, path: Path) -> bool:
-        """Whether `rename` has names for the layers within this one: then these are saved."""
+    def renamed(path: Path, names: Iterable[str]) -> bool:
+        """Whether `rename` has one of these names within a layer."""
         own = renames.backward("/".join(path))
-        inner = {name.partition("/")[0] for name in rule.ours if "/" in name}
         return any(
             renames.backward("/".join((*path, name))) != f"{own}.{name}".strip(".")
-            for name in inner
+            for name in names
         )
 
     def save(rule: Rule, layer: object, path: Path, prefix: Path, suffix: str) -> None:
         ours = [by_name.get(canonical("/".join((*path, *n.split("/"))))) for n in rule.ours]
         paths = [p for p in ours if p is not None]
-        if len(paths) < len(ours) or claimed & set(paths) or renamed_inside(rule, path):
+        if len(paths) < len(ours) or claimed & set(paths):
             return
-        claimed.update(paths)
+        if renamed(path, [names.split("|")[0] for names in rule.torch]):
+            prefix, suffix = path, ""
+        elif renamed(path, {name.partition("/")[0] for name in rule.ours if "/" in name}):
+            return  # the layers within this one are saved instead
         values = [np.asarray(source.leaves[p].get()) for p in paths]
         depth = [s for s in stacks if f"{canonical('/'.join(path))}/".startswith(f"{s}/")]
-        for slot, where in _places(prefix, depth, values[0].shape):
-            tensors = rule.save(layer, [v[slot] for v in values], None)
+        places = _places(prefix, depth, values[0].shape)
+        try:
+            saved = [rule.save(layer, [v[slot] for v in values], None) for slot, _ in places]
+        except ValueError:  # parts of different sizes aren't in one tensor, but in several
+            return
+        claimed.update(paths)
+        for tensors, (_, where) in zip(saved, places, strict=True):
             for names, tensor in zip(rule.torch, tensors, strict=True):
                 parts = (*where, *(names.split("|")[0] + suffix).split("."))
                 full = "/".join(part for part in parts if part != WRAPPED)

@@ -1,0 +1,237 @@
+"""BART and its relatives from a Hugging Face checkpoint: reads a text and writes another.
+
+    python docs/examples/bart.py [CHECKPOINT]
+
+CHECKPOINT is a folder with the config.json and model.safetensors of a BART (Lewis et al. 2019,
+arXiv:1910.13461), an mBART (arXiv:2001.08210), a Marian (arXiv:1804.00344) or a Pegasus
+(arXiv:1912.08777). If it is omitted, a tiny model with random weights is loaded. They differ in
+where they normalize, and in whether positions are learned or sines and cosines. The keys and values
+of the text that is read are computed once; those of the one that is written are in a cache. If
+CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+
+Shapes: B batch, S tokens to read, T tokens to write, W width, H heads, D depth of a head, L layers,
+V tokens of the vocabulary.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import whisper
+from llama import Ids, tokens_in
+from program import read_options
+
+from linnet import nnx
+from linnet.weights import from_torch, load, to_torch
+
+NAMES = whisper.NAMES | {"{stack}.layernorm_embedding": "{stack}.embed_norm"}
+BEFORE = ("mbart", "pegasus")  # normalize what a layer gets; others what it adds to
+SKIPPED = {"bart": 2, "mbart": 2}  # rows of the table of positions, before the first position's
+Memory: TypeAlias = tuple[jax.Array, jax.Array]
+"""Keys and values [L, B, S, H, D] of the encoder's features, in each layer of the decoder."""
+
+# The model ---------------------------------------------------------------------------------------
+
+
+class Layer(whisper.Layer):
+    """Attention, in the decoder also to the encoder's features, then two dense layers."""
+
+    def __init__(self, config: Mapping[str, Any], stack: str, *, rngs: nnx.Rngs) -> None:
+        super().__init__(config, stack, rngs=rngs)
+        self.normalizes_first = config["model_type"] in BEFORE
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        memory: Memory | None,
+        is_causal: bool,
+        mask: jax.Array | None = None,
+        read: jax.Array | None = None,
+    ) -> jax.Array:
+        """The features [B, T, W], given the previous layer's.
+
+        Args:
+          x: [B, T, W].
+          memory: in the decoder, keys and values [B, S, H, D] of the encoder's features.
+          is_causal: whether position t attends only to positions up to t.
+          mask: in the encoder, True for tokens that are not padding, [B, 1, 1, S].
+          read: the same in the decoder, for the text that was read.
+        """
+
+        def of_memory(x: jax.Array) -> jax.Array:
+            assert self.cross is not None
+            assert memory is not None
+            return self.cross.out(
+                nnx.dot_product_attention(self.cross.query(x), *memory, mask=read)
+            )
+
+        parts: list[tuple[Any, Any]] = [
+            (self.attention_norm, partial(self.attention, is_causal=is_causal, mask=mask))
+        ]
+        if self.cross is not None:
+            parts.append((self.cross_norm, of_memory))
+        for norm, layer in (*parts, (self.mlp_norm, self.mlp)):
+            x = x + layer(norm(x)) if self.normalizes_first else norm(x + layer(x))
+        return x
+
+
+class Stack(nnx.Module):
+    """The encoder or the decoder.
+
+    Args:
+      config: sizes and options.
+      stack: "encoder" or "decoder".
+      parts: the names of tensors, which tell which parts exist.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], stack: str, parts: str, *, rngs: nnx.Rngs
+    ) -> None:
+        width, family = config["d_model"], config["model_type"]
+        norm = partial(nnx.LayerNorm, width, epsilon=1e-5, rngs=rngs)
+        self.skipped = SKIPPED.get(family, 0)
+        count = config["max_position_embeddings"] + self.skipped
+        stored = f"{stack}.embed_positions." in parts  # otherwise, they are computed
+        self.embed_positions = nnx.Embed(count, width, rngs=rngs) if stored else None
+        self.embed_norm = norm() if "layernorm_embedding" in parts else None
+        layers, per_layer = config[f"{stack}_layers"], ["memory"] if stack == "decoder" else []
+        self.layers = nnx.Repeat(Layer, layers, config, stack, per_layer=per_layer, rngs=rngs)
+        self.norm = norm() if f"{stack}.layer_norm." in parts else None
+
+    def __call__(self, x: jax.Array, first: Any = 0, **options: Any) -> jax.Array:
+        """The features [B, T, W] of embeddings [B, T, W], which begin at position `first`."""
+        at = first + jnp.arange(x.shape[1])
+        if self.embed_positions is None:
+            x = x + waves(at, x.shape[-1])
+        else:
+            x = x + self.embed_positions(self.skipped + at)
+        x = x if self.embed_norm is None else self.embed_norm(x)
+        x = self.layers(x, **options)
+        return x if self.norm is None else self.norm(x)
+
+
+def waves(positions: jax.Array, width: int) -> jax.Array:
+    """The sines, then the cosines of positions [T] in several frequencies: [T, W]."""
+    angles = positions[:, None] * 10_000.0 ** (-jnp.arange(0, width, 2) / width)
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+class Bart(nnx.Module):
+    """Reads a text, and predicts each next token of another."""
+
+    def __init__(self, config: Mapping[str, Any], parts: str, *, rngs: nnx.Rngs) -> None:
+        words, width = config["vocab_size"], config["d_model"]
+        self.shared = nnx.Embed(words, width, rngs=rngs)
+        self.encoder = Stack(config, "encoder", parts, rngs=rngs)
+        self.decoder = Stack(config, "decoder", parts, rngs=rngs)
+        self.final_logits_bias = nnx.Param(jnp.zeros((1, words)))
+        self.factor = width**0.5 if config.get("scale_embedding") else 1.0
+
+    def encode(self, tokens: Ids, is_real: Ids | None = None) -> Memory:
+        """What the decoder looks up in `tokens` [B, S]; `is_real` [B, S] is 0 for padding."""
+        x = self.shared(jnp.asarray(tokens)) * self.factor
+        x = self.encoder(x, memory=None, is_causal=False, mask=_mask(is_real))
+
+        def keys_and_values(cross: nnx.MultiHeadAttention, x: jax.Array) -> Memory:
+            return cross.key(x), cross.value(x)
+
+        cross: Any = self.decoder.layers.block.cross  # of all layers, stacked
+        return nnx.vmap(keys_and_values, in_axes=(0, None))(cross, x)
+
+    def decode(
+        self, tokens: Ids, memory: Memory, is_real: Ids | None = None, first: Any = 0
+    ) -> jax.Array:
+        """The logits [B, T, V] for `tokens` [B, T] from position `first` on."""
+        x = self.shared(jnp.asarray(tokens)) * self.factor
+        x = self.decoder(x, first, memory=memory, is_causal=True, read=_mask(is_real))
+        return self.shared.attend(x) + self.final_logits_bias
+
+    def __call__(self, tokens: Ids, outputs: Ids, is_real: Ids | None = None) -> jax.Array:
+        """The logits [B, T, V] for `outputs` [B, T], after reading `tokens` [B, S]."""
+        return self.decode(outputs, self.encode(tokens, is_real), is_real)
+
+
+def _mask(is_real: Ids | None) -> jax.Array | None:
+    return None if is_real is None else jnp.asarray(is_real)[:, None, None, :]
+
+
+def load_model(folder: Path) -> tuple[Bart, Mapping[str, Any]]:
+    """The model of a folder, and its config.json."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return filled(config, load(folder)), config
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Bart:
+    """The model with these values."""
+    model = nnx.eval_shape(lambda: Bart(config, " ".join(tensors), rngs=nnx.Rngs(0)))
+    return from_torch(model, tensors, rename=NAMES)
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+@nnx.jit
+def logits(model: Bart, tokens: Ids, outputs: Ids) -> jax.Array:
+    """What the model says of `tokens` [B, S] and `outputs` [B, T]: [B, T, V]."""
+    return model(tokens, outputs)
+
+
+@nnx.jit
+def encode(model: Bart, tokens: Ids, is_real: Ids) -> Memory:
+    """What the decoder looks up in `tokens` [B, S]."""
+    return model.encode(tokens, is_real)
+
+
+@nnx.jit
+def next_tokens(writer: Bart, tokens: Ids, memory: Memory, is_real: Ids, first: Any) -> jax.Array:
+    """The likeliest tokens [B] after `tokens` [B, 1] at position `first`; the cache keeps them."""
+    return writer.decode(tokens, memory, is_real, first)[:, -1].argmax(-1)
+
+
+def write(model: Bart, texts: Sequence[np.ndarray], start: int, count: int) -> np.ndarray:
+    """The likeliest `count` tokens for each text, which may differ in length: [B, count]."""
+    longest = max(len(text) for text in texts)
+    tokens = np.stack([np.pad(text, (0, longest - len(text))) for text in texts])
+    is_real = np.stack([np.arange(longest) < len(text) for text in texts])
+    memory = encode(model, tokens, is_real)
+    own = nnx.All(nnx.PathContains("decoder"), nnx.Not(nnx.PathContains("cross")))
+    size: dict[str, Any] = {"batch_size": len(texts), "max_length": count}
+    writer = nnx.view(model, decode=True, only=own, **size)
+    written = [jnp.full(len(texts), start)]
+    for i in range(count):
+        written.append(next_tokens(writer, written[-1][:, None], memory, is_real, i))
+    return np.stack(written[1:], axis=1)
+
+
+def main() -> int:
+    """Loads, compares, writes; returns the exit status."""
+    options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="bart")
+    folder = options.checkpoint
+    model, config = load_model(folder)
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {folder.name}, {count:,} parameters")
+    rng, start = np.random.default_rng(options.seed), config["decoder_start_token_id"]
+    texts = list(rng.integers(3, config["vocab_size"], (2, 8)))
+    if (expected := folder / "expected.npz").exists():
+        torch = np.load(expected)
+        texts, outputs = list(torch["in.input_ids"]), torch["in.decoder_input_ids"]
+        error = np.abs(logits(model, np.stack(texts), outputs) - torch["out.logits"]).max()
+        print(f"logits     differ by {error:.1e} from PyTorch's")
+    texts[1] = texts[1][:-3]
+    print("writes    ", tokens_in(write(model, texts, start, 12)))
+    tensors = load(folder)
+    back = to_torch(model, like=tensors, rename=NAMES)
+    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
+    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
