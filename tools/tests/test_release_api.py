@@ -141,7 +141,11 @@ BREAKS = [
     ("def call(", "async def call(", "call must be awaited"),
     # Generated constructors.
     ("    axis: int = -1\n", "", "Layer(axis) is gone"),
-    ("features: int\n", "features: int\n    bias: int = 0\n", "Layer(axis) has a different position"),
+    (
+        "features: int\n",
+        "features: int\n    bias: int = 0\n",
+        "Layer(axis) has a different position",
+    ),
     (
         "use_bias: bool = True\n    axis: int = -1",
         "axis: int = -1\n    use_bias: bool = True",
