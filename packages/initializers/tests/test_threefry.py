@@ -1,4 +1,4 @@
-"""Eager draws, whose bits come from a form of threefry that compiles quickly: JAX's, bit for bit.
+"""Draws whose bits come from a form of threefry that compiles quickly: JAX's, bit for bit.
 
 Programs are compiled with all optimizations: rounding depends on them (see `test_compiled`).
 """
@@ -77,6 +77,32 @@ def test_keys_and_sizes(uses, key):
     assert uses
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_draws_in_a_program(name):
+    """Also under transforms of the program, of typed and raw keys."""
+    arguments, dtype = OTHERS[name], jnp.bfloat16 if name == "normal" else jnp.float32
+    inits = [getattr(module, name)(*arguments) for module in (initializers, jax.nn.initializers)]
+    draws = [jax.jit(lambda key, init=init: init(key, (7, 6), dtype)) for init in inits]
+    identical(*(draw(KEY) for draw in draws))
+    if name == "uniform":
+        raw = jax.random.PRNGKey(3)
+        identical(*(draw(raw) for draw in draws))
+        identical(*(jax.vmap(draw)(jax.random.split(KEY, 2)) for draw in draws))
+        identical(*(jax.lax.map(draw, jax.random.split(KEY, 2)) for draw in draws))
+        identical(*(jax.checkpoint(draw)(KEY) for draw in draws))
+
+
+def test_programs_for_other_platforms_have_jax_s_generator(uses):
+    def barriers(platform):
+        program = jax.jit(lambda key: initializers.uniform()(key, (3, 5), jnp.float32))
+        exported = jax.export.export(program, platforms=[platform])(jax.random.PRNGKey(0))
+        return exported.mlir_module().count("optimization_barrier")
+
+    assert barriers("cpu")
+    assert not barriers("cuda")
+    assert uses
+
+
 def test_what_jax_draws_itself(uses, monkeypatch):
     both("normal", jax.random.key(0, impl="rbg"), (4, 5))
     with jax.threefry_partitionable(False):
@@ -85,7 +111,9 @@ def test_what_jax_draws_itself(uses, monkeypatch):
         both("uniform", KEY, (2,))
     jax.jit(lambda: initializers.uniform()(KEY, (4, 7), jnp.float32))()
     jax.vmap(lambda key: initializers.uniform()(key, (4,), jnp.float32))(KEY[None])
-    jax.eval_shape(lambda key: initializers.uniform()(key, (4, 6), jnp.float32), KEY)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(jax, "default_backend", lambda: "gpu")
+        jax.eval_shape(lambda key: initializers.uniform()(key, (4, 6), jnp.float32), KEY)
     monkeypatch.setattr(_threefry, "_MOST", 10)
     both("normal", KEY, (4, 5))
     assert not uses

@@ -24,7 +24,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from . import _checks as checks
-from ._threefry import is_quicker, with_rounds_written_out
+from ._threefry import is_quicker, may_be_quicker, with_rounds_written_out
 
 Shape = tuple[Any, ...]
 """Ints, or the symbolic dimensions of `jax.export`."""
@@ -125,9 +125,12 @@ class Recipe(ABC):
         # No warning: float64 is the default even where x64 is disabled.
         wanted = jax.dtypes.canonicalize_dtype(wanted)
         placed = checks.placed(self, out_sharding)
-        quicker = not placed and is_quicker(key, shape)
-        staged = type(key) is _staged() or not isinstance(key, jax.core.Tracer)
-        if self._is_static and staged and not self._folds(wanted):
+        staged = type(key) is _staged()
+        quicker: bool | None = not placed and is_quicker(key, shape)
+        if staged and not placed and may_be_quicker(key, shape):
+            quicker = None  # the platform decides
+        concrete = not isinstance(key, jax.core.Tracer)
+        if self._is_static and (staged or concrete) and not self._folds(wanted):
             checks.key_of(self, key)
             static = {"recipe": self, "shape": shape, "dtype": wanted, "quicker": quicker}
             result: Array = _draw_once(key, **static, placed=tuple(placed.items()))
@@ -209,9 +212,21 @@ def _draw_once(
     recipe: Recipe,
     shape: Shape,
     dtype: np.dtype[Any],
-    quicker: bool,
+    quicker: bool | None,
     placed: tuple[tuple[str, Any], ...],
 ) -> Array:
+    """An array of a recipe.
+
+    Args:
+      quicker: whether to write threefry out; None to do so where the program is for a CPU.
+    """
+    if quicker is None:
+        draw = partial(_draw_once, recipe=recipe, shape=shape, dtype=dtype, placed=placed)
+        choose: Any = jax.lax.platform_dependent
+        drawn: Array = choose(
+            key, cpu=partial(draw, quicker=True), default=partial(draw, quicker=False)
+        )
+        return drawn
     if quicker:
         key = with_rounds_written_out(key)
     return recipe._draw(key, shape, dtype, **dict(placed))

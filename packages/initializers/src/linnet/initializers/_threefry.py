@@ -1,16 +1,16 @@
-"""Threefry in a form that XLA compiles quickly, for draws outside of `jit`.
+"""Threefry in a form that XLA compiles quickly, for draws on one CPU.
 
 Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
 
-An eager draw is a program of its own, and three quarters of the time that XLA takes to compile it
-for a CPU go into JAX's generator, which is a loop there. Here its 20 rounds are written out: they
-compile in a quarter of the time and run in half of it. They are integer arithmetic, so the bits are
-those of JAX. Everything else is still JAX's code: its functions draw with a key of this generator.
-A barrier separates the bits from what is computed from them, so that XLA compiles that part as it
-does with JAX's generator, with the same rounding.
+Three quarters of the time that XLA takes to compile a draw for a CPU go into JAX's generator, which
+is a loop there. Here its 20 rounds are written out: they compile in a quarter of the time and run
+in half of it. They are integer arithmetic, so the bits are those of JAX. Everything else is still
+JAX's code: its functions draw with a key of this generator. A barrier separates the bits from what
+is computed from them, so that XLA compiles that part as it does with JAX's generator, with the same
+rounding.
 
-On accelerators, JAX's own generator is quick already, and a program that is being traced may run on
-one; both keep JAX's generator.
+On accelerators, JAX's own generator is quick already. A program that is being traced has both
+(`jax.lax.platform_dependent`); the one for its platform is compiled.
 """
 
 from __future__ import annotations
@@ -38,21 +38,39 @@ def is_quicker(key: Any, shape: tuple[Any, ...]) -> bool:
     """
     if not isinstance(key, jax.Array) or isinstance(key, jax.core.Tracer):
         return False
+    if not _can_be_written_out(key, shape):
+        return False
+    devices = key.devices()
+    return (
+        len(devices) == 1
+        and next(iter(devices)).platform == "cpu"
+        and not jax.sharding.get_abstract_mesh().axis_names
+        and trace_state() == _outermost()
+    )
+
+
+def may_be_quicker(key: Any, shape: tuple[Any, ...]) -> bool:
+    """The same for a traced key, in a program that will probably run on one CPU."""
+    return (
+        _can_be_written_out(key, shape)
+        and jax.default_backend() == "cpu"
+        and jax.device_count() == 1
+        and not jax.sharding.get_abstract_mesh().axis_names
+    )
+
+
+def _can_be_written_out(key: Any, shape: tuple[Any, ...]) -> bool:
+    """Whether JAX's usual generator draws from `key`, with bits that position alone determines."""
     config: Any = jax.config
     if not config.jax_threefry_partitionable or config.jax_disable_jit:
         return False
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if str(jax.random.key_impl(key) if typed else config.jax_default_prng_impl) != "threefry2x32":
         return False
-    devices = key.devices()
     return (
         key.shape == (() if typed else (2,))
         and all(type(n) is int for n in shape)
         and math.prod(shape) < _MOST
-        and len(devices) == 1
-        and next(iter(devices)).platform == "cpu"
-        and not jax.sharding.get_abstract_mesh().axis_names
-        and trace_state() == _outermost()
     )
 
 
