@@ -5,7 +5,8 @@ processor time of tracing, compiling and drawing, none of which waits. Imports, 
 inputs are made beforehand.
 
 A training step is one of gradient descent on one example of 16 tokens, so that it hardly computes.
-`repeat` has its layers in `Repeat`; `loop` has 24 separate ones.
+`repeat` has its layers in `Repeat`; `loop` has 24 separate ones. The hand-written model has them in
+a `jax.lax.scan`, and is as quick to the first step as JAX's own functions allow.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bench.case import FLAX, LINNET, Builder, Case, Comparison, Measure, Unit
+from bench.case import BY_HAND, FLAX, LINNET, Builder, Case, Comparison, Measure, Unit
 from bench.fresh import fresh
 from bench.models import transformer
 
@@ -60,7 +61,8 @@ def linen_first_step(
     form: str, layers: int = transformer.LAYERS, repeated: bool = False
 ) -> Callable[[], object]:
     """A function that makes linen's variables and trains them for one step, both jitted."""
-    model, x = transformer.made(form, layers, repeated=repeated), transformer.inputs(1, 16)
+    model = transformer.made(form, layers, repeated=repeated, scanned=form == BY_HAND)
+    x = transformer.inputs(1, 16)
     key = jax.block_until_ready(jax.random.key(0))  # type: ignore[no-untyped-call]
 
     def step(params: Any, x: Any, key: Any) -> Any:
@@ -118,7 +120,9 @@ LOOP = f"{LINNET} loop"
 REPEAT = f"{LINNET} repeat"
 
 
-def _until_trained(name: str, about: str, making: str, loop: float) -> Case:
+def _until_trained(
+    name: str, about: str, making: str, others: dict[str, Builder], comparisons: list[Comparison]
+) -> Case:
     return Case(
         f"first-step-{name}",
         about,
@@ -126,8 +130,13 @@ def _until_trained(name: str, about: str, making: str, loop: float) -> Case:
             REPEAT: fresh(__name__, making, LINNET, transformer.LAYERS, True),
             LOOP: fresh(__name__, making, LINNET),
             FLAX: fresh(__name__, making, FLAX),
+            **others,
         },
-        [Comparison(REPEAT, FLAX, at_most=0.15), Comparison(LOOP, FLAX, at_most=loop)],
+        [
+            Comparison(REPEAT, FLAX, at_most=0.22),
+            Comparison(LOOP, FLAX, at_most=0.7),
+            *comparisons,
+        ],
         warm=False,
     )
 
@@ -139,9 +148,15 @@ CASES = [
     _case("jit-init", "jax.jit of init of 24 layers, cold", "linen_jit_init", 0.4),
     _case("nnx", "make a transformer of 24 layers, cold", "nnx_constructor", 0.5),
     _case("nnx-jit", "nnx.jit of its constructor, cold", "nnx_jit_constructor", 0.4),
-    _until_trained("train", "init of 24 layers and a training step", "linen_first_step", 0.7),
     _until_trained(
-        "nnx-train", "constructor of 24 layers and a training step", "nnx_first_step", 0.7
+        "train",
+        "init of 24 layers and a training step",
+        "linen_first_step",
+        {BY_HAND: fresh(__name__, "linen_first_step", BY_HAND)},
+        [Comparison(REPEAT, BY_HAND, at_most=1), Comparison(BY_HAND, FLAX)],
+    ),
+    _until_trained(
+        "nnx-train", "constructor of 24 layers and a training step", "nnx_first_step", {}, []
     ),
     Case(
         "first-step-depth",

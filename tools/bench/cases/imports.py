@@ -5,13 +5,11 @@ The clock is processor time, as for tracing: only the first read of the files wa
 
 from __future__ import annotations
 
-import functools
-import os
 import subprocess
 import sys
-import tempfile
 
 from bench.case import FLAX, LINNET, Builder, Case, Comparison, Measure
+from bench.fresh import with_bytecode
 
 _PROGRAM = """
 import {after}, time
@@ -21,25 +19,13 @@ print(time.process_time() - start)
 """
 
 
-@functools.cache
-def _bytecode() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="bench-bytecode-")
-
-
-def _environment() -> dict[str, str]:
-    # Where no bytecode is written (an environment variable, a folder that is read-only), compiling
-    # the sources would be most of what is measured. So it is written to a folder of its own.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    return {**environment, "PYTHONPYCACHEPREFIX": _bytecode().name, "KERAS_BACKEND": "jax"}
-
-
 def importing(module: str, after: str = "jax") -> Builder:
     """Measures the seconds that importing `module` takes once `after` is imported."""
 
     def build() -> Measure:
         # -P: the working directory must not hide installed packages.
         command = [sys.executable, "-P", "-c", _PROGRAM.format(module=module, after=after)]
-        environment = _environment()
+        environment = {**with_bytecode(), "KERAS_BACKEND": "jax"}
 
         def measure() -> float:
             finished = subprocess.run(

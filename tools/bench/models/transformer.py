@@ -42,15 +42,18 @@ def model(form: str, layers: int = LAYERS, *, scanned: bool = False) -> Model:
     return _make(form, layers, scanned)
 
 
-def made(form: str, layers: int = LAYERS, *, repeated: bool = False) -> Model:
+def made(
+    form: str, layers: int = LAYERS, *, repeated: bool = False, scanned: bool = False
+) -> Model:
     """The same without checking that all forms agree, for a process that has compiled nothing.
 
     Args:
       form: the library, or hand-written.
       layers: the number of layers.
       repeated: whether its layers are a `Repeat`, which only Linnet has.
+      scanned: as for `model`.
     """
-    return _make(form, layers, False, repeated)
+    return _make(form, layers, scanned, repeated)
 
 
 @functools.cache
