@@ -129,8 +129,69 @@ def test_a_value_that_was_changed_is_not_a_draw(monkeypatch):
     assert compare(monkeypatch, Changed(), jax.random.key(0)) == 1
 
 
-def test_what_is_used_in_an_output_is_drawn_by_itself():
-    assert loops(Leaves(("normal",)).init_with_output, jax.random.key(0)) == 0
+class Sum(linen.Module):
+    """Computes with its parameters, sows, draws other keys and has an effect."""
+
+    effect: object
+
+    @linen.compact
+    def __call__(self, x):
+        for name in "ba":
+            x = x + jnp.tanh(self.param(name, INITIALIZERS["normal"], (2, 4)))
+            self.sow("sown", "x", x)
+        x = linen.remat(Leaves)(("normal",), name="again")() or x
+        jax.debug.callback(self.effect)
+        own = self.param("own", jax.random.normal, (4,))
+        return {"x": x * own + jax.random.normal(self.make_rng("noise"), (4,)), "b": None, "n": 3}
+
+
+def with_output(model, keys):
+    return jax.jit(lambda keys: model.init_with_output(keys, jnp.ones((2, 4))))(keys)
+
+
+def test_what_an_output_is_computed_from_is_drawn_in_groups(monkeypatch):
+    seen = []
+    model = Sum(lambda: seen.append("ran"))
+    keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
+    assert loops(lambda keys: model.init_with_output(keys, jnp.ones((2, 4))), keys) == 1
+    output, variables = with_output(model, keys)
+    jax.effects_barrier()
+    assert seen == ["ran"]
+    single(monkeypatch)
+    alone, variables_alone = with_output(model, keys)
+    identical(variables["params"], variables_alone["params"])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), output, alone)
+    jax.tree.map(np.testing.assert_allclose, variables["sown"], variables_alone["sown"])
+
+
+def test_values_that_leave_the_program_are_those_of_the_caller_s():
+    kept = []
+
+    class Keeping(linen.Module):
+        @linen.compact
+        def __call__(self):
+            init = INITIALIZERS["normal"]
+            total = self.param("a", init, (2,)) + self.param("b", init, (2,))
+            kept.append(total)
+            return total
+
+    def both(key):
+        output, _ = Keeping().init_with_output(key)
+        return output, kept[-1]
+
+    for _ in range(2):
+        identical(*jax.jit(lambda key: both(key))(jax.random.key(0)))
+    assert len(kept) == 3  # the method has run twice the first time
+
+
+def test_errors_in_a_program_are_those_of_the_method():
+    class Wrong(linen.Module):
+        @linen.compact
+        def __call__(self):
+            return self.param("a", INITIALIZERS["normal"], (2,)).no_such_attribute
+
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        jax.jit(Wrong().init_with_output)(jax.random.key(0))
 
 
 def test_draws_of_an_inner_trace_are_left_alone(monkeypatch):

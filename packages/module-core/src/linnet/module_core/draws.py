@@ -148,6 +148,10 @@ class Recorder:
         if is_staged(value):
             self._add(kind._replace(root=id(root)), _Draw(value, _Source(root, number)))
 
+    def values(self) -> list[Any]:
+        """What was drawn, in order, each value once."""
+        return [draw.value for _, draw in self._where.values()]
+
     def grouped(self, values: Sequence[Any]) -> list[Any]:
         """The results of a program, where recorded values are drawn in groups."""
         wanted = {id(value) for value in values}

@@ -27,12 +27,14 @@ from ..forgotten_mesh import may_be_forgotten
 from ..tracebacks import entry
 from ..typing import PRNGKey, RNGSequences
 from . import adoption, eager_init
+from .context import context
 from .eager_init import leaves_of, with_leaves
 from .filters import CollectionFilter, DenyList, NamedCollections, union_filters
 from .frame import CaptureFilter, Frame, collections_of
 from .hints import mismatch
 from .rng import as_streams
 from .scope import Scope
+from .staged_init import with_groups
 
 if TYPE_CHECKING:
     from .module import CaptureIntermediates, Module
@@ -102,8 +104,19 @@ def init_with_output(
                 map_axis_meta(lambda box: box._notice_mesh(), made)
             return None, returned(made)
         frame = new_frame()
-    elif not output_is_used and is_groupable(keys.get("params")):
-        frame.recorder = Recorder()
+    elif is_groupable(keys.get("params")):
+        if not output_is_used:
+            frame.recorder = Recorder()
+        elif not (context.interceptors or eager_init.is_debugging()):
+
+            def run(recorder: Recorder) -> tuple[Any, dict[str, Any]]:
+                inner = new_frame()
+                inner.recorder = recorder
+                return _run(module, fn, inner, args, kwargs), inner.mutated()
+
+            both = with_groups(type(module), run)
+            if both is not None:
+                return both[0], returned(both[1])
     output = _run(module, fn, frame, args, kwargs)
     if is_traced:
         eager_init.run_eagerly_from_now_on(module)

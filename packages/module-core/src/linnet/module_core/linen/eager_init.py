@@ -214,8 +214,13 @@ def may_trace(module: Module, frame: Frame) -> bool:
         and not any(isinstance(key, jax.core.Tracer) for key in frame.keys.values())
         and not context.interceptors
         and not jax.sharding.get_abstract_mesh().axis_names
-        and not any(getattr(jax.config, name) for name in _MODES)
+        and not is_debugging()
     )
+
+
+def is_debugging() -> bool:
+    """Whether one of jax's options for debugging is on."""
+    return any(getattr(jax.config, name) for name in _MODES)
 
 
 def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any] | None:
@@ -251,7 +256,7 @@ def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any
         frame.collections = {}
         frame.deferred = None
     del deferred
-    return None if _outlives(traces.pop()) else variables
+    return None if outlives(traces.pop()) else variables
 
 
 def run_eagerly_from_now_on(module: Module) -> None:
@@ -273,7 +278,7 @@ def _outermost() -> object:
     return states[0]
 
 
-def _outlives(trace: object) -> bool:
+def outlives(trace: object) -> bool:
     """Whether something still refers to a trace that has ended, or to one of its values."""
     if not _compat.is_alive(trace):
         return False
