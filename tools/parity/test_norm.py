@@ -115,6 +115,10 @@ CASES = [
     Case("BatchNorm", TRAIN, normal(3, 4, 8, dtype=c64)),
     Case("BatchNorm", {**TRAIN, "use_fast_variance": False}, normal(3, 4, 8, dtype=c64)),
     Case("BatchNorm", {**TRAIN, "axis_name": "not there at init"}, X[0]),
+    # One mean alone, of a number of values that isn't a power of 2.
+    Case("LayerNorm", {}, normal(1, 7)),
+    Case("RMSNorm", {}, normal(5)),
+    Case("BatchNorm", TRAIN, normal(7, 1)),
 ]
 
 

@@ -152,10 +152,16 @@ class _Average:
         count: Any
         if self.mask is not None:
             count = lax.convert_element_type(lax.max(self.count, np.int32(1)), real)
-        elif isinstance(self.size, int):
-            count = constant(max(self.size, 1), real)
-        else:  # a dimension whose size is left open in an exported program
+        elif not isinstance(self.size, int):  # left open in an exported program
             count = lax.convert_element_type(self.size, real)
+        elif is_complex(total.dtype):
+            count = constant(max(self.size, 1), real)
+        else:
+            # XLA multiplies where it compiles the division by a known number, as in jnp.mean. Where
+            # it compiles the division alone, of one number by another, it divides: the mean of a
+            # single row would differ from that of the same row among others.
+            mean = lax.mul(total, np.reciprocal(constant(max(self.size, 1), real)))
+            return lax.convert_element_type(mean, dtype)
         if is_complex(total.dtype):  # division by a complex number rounds more often
             mean = lax.complex(lax.div(lax.real(total), count), lax.div(lax.imag(total), count))
         else:
