@@ -108,6 +108,18 @@ def test_a_layout_of_jax_as_out_sharding(format):
     assert many.kernel.sharding_names == on(None, "data", "model")
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_out_shardings_say_which_mesh_it_is_where_none_is_set(kind):
+    mesh = Mesh(DEVICES, ("data", "model"), axis_types=(kind,) * 2)
+    wanted = NamedSharding(mesh, P("data"))
+    make = nnx.jit(lambda: nnx.Param(jnp.ones((8, 4))), out_shardings=wanted)
+    assert make().get_value().sharding.is_equivalent_to(wanted, 2)
+    assert make.lower().compile()().get_value().sharding.is_equivalent_to(wanted, 2)
+    doubled = nnx.jit(lambda p: p[...] * 2, out_shardings=wanted)(nnx.Param(jnp.ones((8, 4))))
+    assert doubled.sharding.is_equivalent_to(wanted, 2)
+    assert np.array_equal(doubled, np.full((8, 4), 2))
+
+
 def test_formats_of_inputs_and_outputs():
     wanted = transposed(on("data", "model"))
     layout = nnx.StateSharding({nnx.PathContains("kernel"): wanted, ...: on()})

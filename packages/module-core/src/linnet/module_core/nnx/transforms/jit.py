@@ -35,7 +35,16 @@ from .naming import (
     places_of_results,
     sharding_misfit,
 )
-from .placing import has_formats, moved, output_laid_out, settled, shardings_after, with_formats
+from .placing import (
+    explicit_mesh,
+    has_formats,
+    moved,
+    on_mesh,
+    output_laid_out,
+    settled,
+    shardings_after,
+    with_formats,
+)
 from .prefixes import FilterMapping, bare_specs, detach_with_specs, plain, spec_of_each_leaf
 from .refusals import Refused, explained, raised_in
 from .stages import Lowered, Traced, abstract_output
@@ -130,6 +139,7 @@ class Jitted(Transformed[P, R]):
         self._modes.refuse_filters(self.in_shardings, "in_shardings")
         self._modes.refuse_filters(self.out_shardings, "out_shardings")
         self._has_formats = has_formats(self.in_shardings) or has_formats(self.out_shardings)
+        self._mesh = explicit_mesh(self.out_shardings)
         given: dict[str, Any] = {name: options.get(name) for name in _OPTIONS_OF_JAX}
         self._options = {name: value for name, value in given.items() if value not in (None, False)}
         self._compiled = self._jit({})
@@ -363,7 +373,11 @@ class Jitted(Transformed[P, R]):
         try:
             prepared = self._prepare(args, kwargs)
             try:
-                outcome = prepared.jitted(*prepared.static, *prepared.flat)
+                if self._mesh is None:
+                    outcome = prepared.jitted(*prepared.static, *prepared.flat)
+                else:
+                    with on_mesh(self._mesh):
+                        outcome = prepared.jitted(*prepared.static, *prepared.flat)
             except (TypeError, RuntimeError, ValueError) as error:
                 if raised_in(error, Jitted._run):
                     raise
@@ -393,19 +407,22 @@ class Jitted(Transformed[P, R]):
     def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered[R]:
         """The program for these arguments before compilation; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
-        return Lowered(self, prepared.jitted.lower(*prepared.static, *prepared.flat))
+        with on_mesh(self._mesh):
+            return Lowered(self, prepared.jitted.lower(*prepared.static, *prepared.flat))
 
     @entry
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Traced[R]:
         """The traced function for these arguments, with its `jaxpr`; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
-        return Traced(self, prepared.jitted.trace(*prepared.static, *prepared.flat))
+        with on_mesh(self._mesh):
+            return Traced(self, prepared.jitted.trace(*prepared.static, *prepared.flat))
 
     @entry
     def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The output with `jax.ShapeDtypeStruct`s for arrays; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
-        outcome = settled(prepared.jitted.eval_shape(*prepared.static, *prepared.flat))
+        with on_mesh(self._mesh):
+            outcome = settled(prepared.jitted.eval_shape(*prepared.static, *prepared.flat))
         output: R = abstract_output(prepared.bundle, outcome)
         return output
 

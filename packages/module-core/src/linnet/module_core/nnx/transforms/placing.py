@@ -6,16 +6,23 @@ the new arrays; otherwise each call would move them again. Second, the order of 
 memory (`jax.experimental.layout.Format`) can't be a constraint: `jax.jit` accepts it only for
 outputs with a structure known in advance. So a run stores the formats with its output (`Placed`,
 with static formats), and `settled` moves the values to them after the call.
+
+On a mesh with explicit axes, the sharding is part of an array's type, and what is made in the
+function has that of the mesh which is set. So a call is made `on_mesh` of the output's shardings,
+where the program has set none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 from jax.experimental.layout import Format
+from jax.sharding import AxisType, NamedSharding, get_abstract_mesh
 
+from ..._compat import is_tracing, set_mesh
 from ...typing import Output, Prefix, PyTree
 from ..nodes import edits
 from ..structure.bundle import Bundle
@@ -61,12 +68,29 @@ def _lies(value: Any, place: object) -> bool:
 
 def has_formats(prefix: Prefix) -> bool:
     """Whether a prefix of shardings contains a `Format`."""
-    specs = jax.tree_util.tree_leaves(prefix, is_leaf=is_spec_leaf)
-    return any(
-        isinstance(s, Format)
-        or (isinstance(s, FilterMapping) and any(isinstance(x, Format) for x in s._specs))
-        for s in specs
-    )
+    return any(isinstance(spec, Format) for spec in _specs_in(prefix))
+
+
+def explicit_mesh(prefix: Prefix) -> jax.sharding.Mesh | None:
+    """The mesh of the first sharding of a prefix, if its axes are explicit."""
+    for spec in _specs_in(prefix):
+        sharding = getattr(spec, "sharding", spec)  # of a Format
+        if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.Mesh):
+            mesh = sharding.mesh
+            return mesh if all(t == AxisType.Explicit for t in mesh.axis_types) else None
+    return None
+
+
+def _specs_in(prefix: Prefix) -> Iterator[object]:
+    for spec in jax.tree_util.tree_leaves(prefix, is_leaf=is_spec_leaf):
+        yield from spec._specs if isinstance(spec, FilterMapping) else (spec,)
+
+
+def on_mesh(mesh: jax.sharding.Mesh | None) -> contextlib.AbstractContextManager[object]:
+    """A context in which `mesh` is set, unless the program has set one or is being traced."""
+    if mesh is None or is_tracing() or get_abstract_mesh().axis_names:
+        return contextlib.nullcontext()
+    return set_mesh(mesh)
 
 
 class Placed:
