@@ -31,6 +31,13 @@ FACTORY_CALLS = [
     (lambda: normal(stddev="1"), TypeError, "normal: stddev must be a real number, got '1'."),
     (lambda: normal(None), TypeError, "normal: stddev must be a real number, got None."),
     (lambda: normal([1.0]), TypeError, "normal: stddev must be a real number, got [1.0]."),
+    (
+        lambda: lecun_normal(KEY, (3, 2), jnp.float32),
+        TypeError,
+        "lecun_normal: in_axis must be an int or a sequence of ints, got a PRNG key.\n"
+        "  lecun_normal makes an initializer: pass lecun_normal(), with parentheses.",
+    ),
+    (lambda: orthogonal(KEY, (3, 2)), TypeError, "got a PRNG key.\n  orthogonal makes an"),
     (lambda: normal(1j), TypeError, "normal: stddev must be a real number, got 1j."),
     (lambda: normal(math.nan), ValueError, "normal: stddev must be a number, got nan."),
     (lambda: normal(math.inf), ValueError, "normal: stddev must be finite, got inf."),

@@ -29,8 +29,8 @@ X = jnp.ones((2, 3))
 class Dense(Layer):
     """A kernel that is drawn."""
 
-    def __init__(self, features, *, rngs):
-        self.kernel = new_param(self, jax.random.normal, (3, features), "float32", rngs, {})
+    def __init__(self, features, *, rngs, init=jax.random.normal):
+        self.kernel = new_param(self, init, (3, features), "float32", rngs, {})
 
 
 class Dropping(Layer):
@@ -52,6 +52,11 @@ def dropped(**options):
 
 
 REMEDIES = [
+    Remedy(
+        "If it is a factory, call it first: {}().",
+        lambda: Dense(2, rngs=Rngs(0), init=jax.nn.initializers.lecun_normal),
+        lambda: Dense(2, rngs=Rngs(0), init=jax.nn.initializers.lecun_normal()),
+    ),
     Remedy(
         "Write {}, or divide with // where it is computed.",
         lambda: integer(8 / 2, "num_heads"),
@@ -125,3 +130,10 @@ def test_every_hint_has_a_remedy():
 def test_several_integers_are_a_sequence_a_set_or_an_array():
     given = [(1, 2), [1, 2], {1, 2}, range(1, 3), jnp.array([1, 2])]
     assert [integers(value, "axis") for value in given] == [(1, 2)] * 5
+
+
+def test_an_initializer_that_fails_is_told_with_its_call():
+    with pytest.raises(TypeError) as caught:
+        Dense(2, rngs=Rngs(0), init=lambda key, shape: jnp.ones(shape))
+    expected = "A parameter of Dense is created by calling its initializer as <lambda>(key, (3, 2), "
+    assert expected + "float32)" in hints.told(caught.value)

@@ -476,6 +476,18 @@ REMEDIES = [
         ),
     ),
     Remedy(
+        'Write name=f"layer_{i}" for the number i, or leave name out.',
+        lambda: inside(lambda m: Dense(3, name=1)(X)),
+        lambda: [inside(lambda m: Dense(3, name=n)(X)) for n in (f"layer_{1}", None)],
+    ),
+    Remedy(
+        "Pass what init returned. jax.numpy.asarray makes an array of a list of numbers.",
+        lambda: applied(lambda m: m.param("w", ones, (3,)), {"params": {"w": [1.0, 2.0, 3.0]}}),
+        lambda: applied(
+            lambda m: m.param("w", ones, (3,)), {"params": {"w": jnp.asarray([1.0, 2.0, 3.0])}}
+        ),
+    ),
+    Remedy(
         "If it is a factory, call it first: {}().",
         lambda: inside(lambda m: m.param("w", jax.nn.initializers.glorot_normal, (3, 3))),
         lambda: inside(lambda m: m.param("w", jax.nn.initializers.glorot_normal(), (3, 3))),

@@ -266,6 +266,34 @@ def test_a_factory_in_an_initializer_s_place():
     assert "call it first" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda self, x: Dense(3, name=1)(x), "The name of a Dense must be a string, got 1"),
+        (lambda self, x: self.sow("i", 1, x), "sow(col, name, value): 'name' must be a string"),
+        (lambda self, x: self.perturb(x, "h"), "perturb(name, value): 'name' must be a string"),
+    ],
+)
+def test_names_are_strings(call, expected):
+    with pytest.raises(ArgumentTypeError, match=re.escape(expected)):
+        compact_module(call).init(KEY, X)
+
+
+@pytest.mark.parametrize("stored", [None, [[1.0]], (), {"a": 1.0}, "kernel"])
+def test_a_parameter_that_is_not_an_array(stored):
+    module = compact_module(lambda self, x: self.param("w", ones, (3,)))
+    with pytest.raises(ScopeParamShapeError, match=r"an array of shape \(3,\)") as caught:
+        module.apply({"params": {"w": stored}}, X)
+    assert f'"w" of "/" is stored as {stored!r} of type' in str(caught.value)
+
+
+@pytest.mark.parametrize("transform", [jax.checkpoint, jax.jit])
+def test_a_transform_of_jax_gets_a_submodule(transform):
+    with pytest.raises(TypeError, match="bound module has no hash") as caught:
+        compact_module(lambda self, x: transform(Dense(3))(x)).init(KEY, X)
+    assert "nn.remat(Dense)(features)(x)" in str(caught.value)
+
+
 # Classes.
 
 

@@ -34,6 +34,15 @@ class Outer(Picky):
     pass
 
 
+def test_a_call_that_does_not_fit_is_told_what_the_layer_takes():
+    with pytest.raises(TypeError) as caught:
+        Outer(Picky())(errors=1)
+    assert caught.value.__notes__ == [
+        "In Outer, method __call__.",
+        "It takes (error); it got 0 positional arguments, errors=. Did you mean 'error'?",
+    ]
+
+
 def test_errors_name_the_innermost_layer():
     with pytest.raises(ArgumentError, match=r"^inner \(Picky\): no\n  yes$"):
         Outer(Picky())(ArgumentError("no", hint="yes"))

@@ -36,7 +36,7 @@ def real(who: object, name: str, value: object) -> Real:
     elif not isinstance(value, (np.generic, np.ndarray, jax.Array)) or not (
         jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
     ):
-        raise TypeError(f"{who}: {name} must be a real number, got {value!r}.")
+        raise TypeError(f"{who}: {name} must be a real number, got {_shown(who, value)}")
     if np.any(np.isnan(np.asarray(value, np.float64))):
         raise ValueError(f"{who}: {name} must be a number, got {value!r}.")
     return value
@@ -67,7 +67,7 @@ def axis(who: object, name: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{who}: {name} must be an int, got {value!r}.") from None
+        raise TypeError(f"{who}: {name} must be an int, got {_shown(who, value)}") from None
 
 
 def axes(who: object, name: str, value: Any) -> int | tuple[int, ...]:
@@ -78,7 +78,7 @@ def axes(who: object, name: str, value: Any) -> int | tuple[int, ...]:
         return operator.index(value)
     except TypeError:
         expected = "an int or a sequence of ints"
-        raise TypeError(f"{who}: {name} must be {expected}, got {value!r}.") from None
+        raise TypeError(f"{who}: {name} must be {expected}, got {_shown(who, value)}") from None
 
 
 def dtype_of(who: object, value: DTypeLike | None) -> np.dtype[Any]:
@@ -214,6 +214,14 @@ def key_of(who: object, value: object) -> None:
             f"{value.shape}.\n"
             "  To draw once for each key, use jax.vmap."
         )
+
+
+def _shown(who: object, value: object) -> str:
+    """An argument of a factory, as the end of a message about it."""
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        # kernel_init=lecun_normal: the factory gets what its initializer should get.
+        return f"a PRNG key.\n  {who} makes an initializer: pass {who}(), with parentheses."
+    return f"{value!r}."
 
 
 def _is_sequence(value: object) -> bool:

@@ -196,11 +196,30 @@ def new_param(
 ) -> Any:
     """Creates a parameter of a layer, from the next key of the stream 'params'."""
     key = params_key(rngs, layer)
-    value = init(key, shape, param_dtype)
+    try:
+        value = init(key, shape, param_dtype)
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, LinnetError):
+            error.add_note(
+                f"A parameter of {type(layer).__name__} is created by calling its initializer as "
+                f"{_name_of(init)}(key, {shape}, {jnp.dtype(param_dtype).name}). Call a factory "
+                "such as lecun_normal first (lecun_normal()); wrap a function that takes other "
+                "arguments in a lambda (lambda key, shape, dtype: ...)."
+            )
+        raise
+    if inspect.isfunction(value):
+        raise ArgumentTypeError(
+            f"The initializer {_name_of(init)} of {type(layer).__name__} returned a function.",
+            hint=f"If it is a factory, call it first: {_name_of(init)}().",
+        )
     recorder = current()
     if recorder is not None:
         recorder.drawn(value, init, key, (shape, param_dtype))
     return kind(value, **metadata)
+
+
+def _name_of(init: _Init) -> str:
+    return getattr(init, "__name__", type(init).__name__)
 
 
 def spread(promote: PromoteDtype) -> Callable[..., Sequence[Any]]:

@@ -28,7 +28,7 @@ import numpy as np
 from linnet.struct import FrozenDict
 
 from ..config import config
-from ..errors import CallShareScopeOnUnboundModuleError
+from ..errors import ArgumentTypeError, CallShareScopeOnUnboundModuleError, describe
 from ..structs import is_struct
 from .scope import Scope
 from .variable import Variable
@@ -156,10 +156,16 @@ def bind_child(parent: Module, name: str, module: Module) -> None:
     """Gives `module` the place `name` under `parent`.
 
     Raises:
+      ArgumentTypeError: the name is not a string.
       NameInUseError: the name is taken.
     """
     scope = parent.scope
     assert scope is not None
+    if not isinstance(name, str):
+        raise ArgumentTypeError(
+            f"The name of a {type(module).__name__} must be a string, got {describe(name)}.",
+            hint='Write name=f"layer_{i}" for the number i, or leave name out.',
+        )
     scope.claim("submodule", name, None, type(parent).__name__)
     parent._state.children[name] = module
     bind(module, parent, name, scope.inner(name))

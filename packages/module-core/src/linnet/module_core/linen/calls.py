@@ -24,6 +24,7 @@ from ..errors import (
     describe,
 )
 from ..forgotten_mesh import may_be_forgotten
+from ..mismatched import mismatch
 from ..tracebacks import entry
 from ..typing import PRNGKey, RNGSequences
 from . import adoption, eager_init
@@ -31,7 +32,6 @@ from .context import context
 from .eager_init import leaves_of, with_leaves
 from .filters import CollectionFilter, DenyList, NamedCollections, union_filters
 from .frame import CaptureFilter, Frame, collections_of
-from .hints import mismatch
 from .rng import as_streams
 from .scope import Scope
 from .staged_init import with_groups
@@ -170,7 +170,8 @@ def _run(
     try:
         return fn(bound, *args, **kwargs)
     except TypeError as error:
-        hint = mismatch(error, fn, (bound, *args), kwargs)
+        in_method = getattr(error, "_linnet_noted", False)  # whose parameters are then noted
+        hint = None if in_method else mismatch(error, fn, (bound, *args), kwargs)
         if hint is not None:
             error.add_note(
                 f"A function given as `method` gets the bound module first; then: {hint}"

@@ -143,7 +143,9 @@ def hash_fields(self: Module) -> int:
     if self.__dict__.get("scope") is not None:
         raise TypeError(
             "A bound module has no hash, because its variables may change: "
-            f"{type(self).__name__}. Use module.unbind() or the original, unbound module."
+            f"{type(self).__name__}. Use module.unbind() or the original, unbound module. For a "
+            "transform of jax, use linen's: nn.remat(Dense)(features)(x) instead of "
+            "jax.checkpoint(Dense(features))(x), and likewise nn.jit, nn.vmap and nn.scan."
         )
     values = tuple(
         (f.name, getattr(self, f.name))

@@ -12,40 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.struct import FrozenDict
 
-from ..errors import describe, did_you_mean
+from ..errors import describe
 
 if TYPE_CHECKING:
     from .module import Module
-
-
-def mismatch(
-    error: Exception, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> str | None:
-    """The parameters of `fun`, if `error` is about mismatched arguments; the first is a module."""
-    if not isinstance(error, TypeError):
-        return None
-    if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-        return None  # the error comes from deeper down: the function itself did run
-    try:
-        signature = inspect.signature(fun)
-    except (TypeError, ValueError):
-        return None
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError:
-        pass
-    else:
-        return None
-    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    expected = signature.replace(parameters=bare[1:], return_annotation=signature.empty)
-    count = len(args) - 1
-    given = [f"{count} positional argument{'s' * (count != 1)}", *(f"{k}=" for k in kwargs)]
-    hint = f"It takes {expected}; it got {', '.join(given)}."
-    taken = [p.name for p in bare[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    for name in kwargs:
-        if name not in taken and (near := did_you_mean(name, taken)).startswith("Did"):
-            hint += f" {near}"
-    return hint
 
 
 def taken_for_array(error: Exception, module: Module) -> str | None:

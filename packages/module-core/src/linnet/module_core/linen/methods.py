@@ -24,10 +24,11 @@ from ..errors import (
     LinnetError,
 )
 from ..layout import ambiguous
+from ..mismatched import mismatch
 from ..tracebacks import strip
 from .adoption import is_module
 from .context import context, run_interceptors
-from .hints import changed_in_place, mismatch, still_packed, taken_for_array
+from .hints import changed_in_place, still_packed, taken_for_array
 
 if TYPE_CHECKING:
     from .module import Module, _State
@@ -290,7 +291,7 @@ def _run(
 
 
 def _operation_name(module: Module, method: str) -> str:
-    name = module.name or type(module).__name__
+    name = str(module.name or type(module).__name__)
     return name if method == "__call__" else f"{name}.{method}"
 
 

@@ -36,6 +36,8 @@ from typing import Any, TypeVar
 
 import jax
 
+from linnet.struct import FrozenDict
+
 from .. import _compat
 from .. import boxes as metadata
 from ..arrays import strong
@@ -49,6 +51,9 @@ from .scope_methods import ScopeMethods
 from .variable import Variable
 
 T = TypeVar("T")
+
+_NO_ARRAYS = (type(None), str, list, tuple, dict, FrozenDict)
+"""What may be stored for an array by mistake: a part of a tree, or one that a filter left out."""
 
 
 class Scope(ScopeMethods):
@@ -423,6 +428,8 @@ class Scope(ScopeMethods):
             jax.eval_shape(lambda key: init_fn(key, *args, **kwargs), abstract_key())
         )
         stored = metadata.contents(value)
+        if isinstance(expected, jax.ShapeDtypeStruct) and type(stored) in _NO_ARRAYS:
+            raise scope_errors.not_an_array(self, name, expected.shape, stored)
         for want, have in zip(jax.tree.leaves(expected), jax.tree.leaves(stored), strict=False):
             if jax.numpy.shape(have) != want.shape:
                 raise scope_errors.wrong_shape(self, name, want.shape, jax.numpy.shape(have))

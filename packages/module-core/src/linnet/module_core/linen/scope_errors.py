@@ -22,6 +22,7 @@ from ..errors import (
     ScopeParamNotFoundError,
     ScopeParamShapeError,
     ScopeVariableNotFoundError,
+    describe,
     did_you_mean,
 )
 from .context import context
@@ -179,6 +180,17 @@ def _about_names(scope: Scope, collection: str, name: str, known: Iterable[str])
             there = did_you_mean(absent, above)
             return f'"{scope.path_text}" has no "{absent}" in "{collection}". {there}'
     return "Are these the variables of another model?"
+
+
+def not_an_array(
+    scope: Scope, name: str, want: tuple[int, ...], have: object
+) -> ScopeParamShapeError:
+    """The error for a parameter that is stored as something else than an array."""
+    return ScopeParamShapeError(
+        f'Parameter "{name}" of "{scope.path_text}" is stored as {describe(have)}, but its '
+        f"initializer makes an array of shape {want}.",
+        hint="Pass what init returned. jax.numpy.asarray makes an array of a list of numbers.",
+    )
 
 
 def wrong_shape(

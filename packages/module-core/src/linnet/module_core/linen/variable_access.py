@@ -249,6 +249,9 @@ class VariableAccess:
         scope = self._bound_scope("store variables")
         if not scope.is_mutable_collection(col):
             return False
+        if not isinstance(name, str):
+            example = 'self.sow("intermediates", "hidden", x)'
+            raise misused("sow(col, name, value)", name, None, example)
         if scope.has_variable(col, name):
             stored = scope.get_variable(col, name)
         else:
@@ -267,6 +270,8 @@ class VariableAccess:
           ArgumentError: the collection was given, but not this variable.
         """
         scope = self._bound_scope("store variables")
+        if not isinstance(name, str):
+            raise misused("perturb(name, value)", name, None, 'x = self.perturb("hidden", x)')
         if scope.is_mutable_collection(collection) and not scope.has_variable(collection, name):
             self._reserve_quietly(scope, collection, name)
             zeros = scope.evaluate(lambda: jax.tree.map(_zeros_of_shape, value))

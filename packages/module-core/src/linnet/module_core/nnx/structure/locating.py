@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ...config import config
 from ...errors import LinnetError
 from ...layout import ambiguous
+from ...mismatched import mismatch
 from ...tracebacks import strip
 from .iteration import iter_graph
 from .operation_names import named
@@ -38,7 +39,13 @@ def locates(method: F) -> F:
                 return named(method, self, args, kwargs)
             return method(self, *args, **kwargs)
         except Exception as error:
-            locate(error, self, method.__name__)
+            if isinstance(error, TypeError) and not hasattr(error, "_linnet_place"):
+                note = mismatch(error, method, (self, *args), kwargs)
+                locate(error, self, method.__name__)
+                if note is not None:
+                    error.add_note(note)
+            else:
+                locate(error, self, method.__name__)
             strip(error)
             raise
 
