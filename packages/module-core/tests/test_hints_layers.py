@@ -135,5 +135,7 @@ def test_several_integers_are_a_sequence_a_set_or_an_array():
 def test_an_initializer_that_fails_is_told_with_its_call():
     with pytest.raises(TypeError) as caught:
         Dense(2, rngs=Rngs(0), init=lambda key, shape: jnp.ones(shape))
-    expected = "A parameter of Dense is created by calling its initializer as <lambda>(key, (3, 2), "
+    expected = (
+        "A parameter of Dense is created by calling its initializer as <lambda>(key, (3, 2), "
+    )
     assert expected + "float32)" in hints.told(caught.value)

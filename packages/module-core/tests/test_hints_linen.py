@@ -478,7 +478,7 @@ REMEDIES = [
     Remedy(
         'Write name=f"layer_{i}" for the number i, or leave name out.',
         lambda: inside(lambda m: Dense(3, name=1)(X)),
-        lambda: [inside(lambda m: Dense(3, name=n)(X)) for n in (f"layer_{1}", None)],
+        lambda: inside(lambda m: [Dense(3, name=n)(X) for n in (f"layer_{1}", None)]),
     ),
     Remedy(
         "Pass what init returned. jax.numpy.asarray makes an array of a list of numbers.",

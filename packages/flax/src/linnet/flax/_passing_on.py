@@ -42,13 +42,16 @@ def passing_on(
             return import_module(f".{name}", module)
         if name == "__all__":
             return public()
+        text = f"module {module!r} has no attribute {name!r}"
         if not name.startswith("_"):
             for source in sources:
                 try:
                     return getattr(import_module(source), name)
-                except AttributeError:
-                    continue
-        raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
+                except AttributeError as error:
+                    _, found, hint = str(error).partition(".\n")  # for a name of another library
+                    if found:
+                        text = f"module {module!r} has no attribute {name!r}.\n{hint}"
+        raise AttributeError(text, name=name)
 
     def get(name: str) -> Any:
         found = find(name)

@@ -153,4 +153,5 @@ else:
             "softmax": "linnet.layers_linear.functional:softmax",
             "tabulate": "linnet.module_core.linen:tabulate",
         },
+        elsewhere="._names_elsewhere",
     )

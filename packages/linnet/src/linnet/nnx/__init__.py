@@ -269,4 +269,5 @@ else:
             "tabulate": "linnet.module_core.nnx:tabulate",
             "wrappers": ".bridge.wrappers",
         },
+        elsewhere="._names_elsewhere",
     )

@@ -19,7 +19,11 @@ from typing import Any
 
 
 def names_on_demand(
-    module: str, *, packages: Sequence[str] = (), homes: Mapping[str, str] = {}
+    module: str,
+    *,
+    packages: Sequence[str] = (),
+    homes: Mapping[str, str] = {},
+    elsewhere: str | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Creates `__getattr__` and `__dir__` of a module.
 
@@ -28,6 +32,8 @@ def names_on_demand(
       packages: packages whose public names, except modules, it re-exports; tried in this order.
       homes: the location of other names: a module (".nn.linear"), or a module and the name in it
         ("linnet.initializers:Initializer").
+      elsewhere: a module whose `NAMES` say what to write for names of other libraries. It is loaded
+        when a name isn't found.
     """
 
     def find(name: str) -> object:
@@ -42,7 +48,11 @@ def names_on_demand(
         for package in packages:
             if name in _public(import_module(package)):
                 return getattr(sys.modules[package], name)
-        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        text = f"module {module!r} has no attribute {name!r}"
+        if elsewhere is not None and not name.startswith("_"):
+            hint = import_module(elsewhere, module).NAMES.get(name)
+            text += "" if hint is None else f".\n  {hint}"
+        raise AttributeError(text)
 
     def get(name: str) -> object:
         found = find(name)
