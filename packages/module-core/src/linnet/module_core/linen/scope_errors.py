@@ -185,7 +185,7 @@ def _about_names(scope: Scope, collection: str, name: str, known: Iterable[str])
 def not_an_array(
     scope: Scope, name: str, want: tuple[int, ...], have: object
 ) -> ScopeParamShapeError:
-    """The error for a parameter that is stored as something else than an array."""
+    """The error for a parameter that is stored as something other than an array."""
     return ScopeParamShapeError(
         f'Parameter "{name}" of "{scope.path_text}" is stored as {describe(have)}, but its '
         f"initializer makes an array of shape {want}.",
