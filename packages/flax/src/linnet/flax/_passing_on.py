@@ -48,8 +48,8 @@ def passing_on(
                 try:
                     return getattr(import_module(source), name)
                 except AttributeError as error:
-                    _, found, hint = str(error).partition(".\n")  # for a name of another library
-                    if found:
+                    hint = str(error).partition(".\n")[2]  # for a name of another library
+                    if hint:
                         text = f"module {module!r} has no attribute {name!r}.\n{hint}"
         raise AttributeError(text, name=name)
 
