@@ -143,3 +143,21 @@ def test_complex_numbers():
         inner = xs[:, t] @ params["i"]["kernel"] + params["i"]["bias"]
         state = np.tanh(inner + state @ params["h"]["kernel"])
         np.testing.assert_allclose(ys[:, t], state, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_ranks_and_types_are_never_promoted_implicitly(name):
+    cell, _ = CELLS[name]
+    params, carry = declared(name)
+    xs = inputs(name, B, 2)
+    lengths = jnp.arange(1, B + 1).clip(max=2)
+
+    def loss(params, carry, xs):
+        layer = linen.RNN(cell, return_carry=True)
+        last, ys = layer.apply(
+            {"params": {"cell": params}}, xs, initial_carry=carry, seq_lengths=lengths
+        )
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves((last, ys)))
+
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(jax.grad(loss, argnums=(0, 1, 2)), params, carry, xs)

@@ -38,6 +38,11 @@ def product(h: Array, kernel: Array, dtype: DTypeLike, axis: int = 0) -> Array:
     return lax.dot_general(h.astype(kernel.dtype), kernel, contract, preferred_element_type=dtype)
 
 
+def plus(q: Array, bias: Array) -> Array:
+    """Adds a bias [W] to q [..., W]; its rank is raised here, as a program may forbid otherwise."""
+    return q + lax.expand_dims(bias, tuple(range(q.ndim - 1)))
+
+
 def of_inputs(inputs: Affine, xs: Array) -> Array:
     """The map of a chunk's inputs: xs [C, *batch, D] to [C, *batch, W]."""
     # A replacement, such as a quantized product, has a derivative of its own.
@@ -72,7 +77,7 @@ def of_weights(hs: Array, dkernel: Array, dbias: Array | None, dtype: DTypeLike)
     dq = None if is_zero(dkernel) else _by_rows(hs, dkernel, dtype)
     if dbias is not None and not is_zero(dbias):
         shape = (*hs.shape[:-1], dbias.shape[0])
-        dq = jnp.broadcast_to(dbias.astype(dtype), shape) if dq is None else dq + dbias
+        dq = jnp.broadcast_to(dbias.astype(dtype), shape) if dq is None else plus(dq, dbias)
     return dq
 
 

@@ -56,7 +56,7 @@ from ._checks import entries_of, fitting
 from ._layout import as_before, laid_out_as
 from ._lengths import at_last_step, checked_lengths
 from ._preparation import in_one_dtype, without_recurrent_bias
-from ._products import is_zero, of_inputs, of_weights, product
+from ._products import is_zero, of_inputs, of_weights, plus, product
 from .affine import Affine
 
 Carry: TypeAlias = tuple[Array, ...]
@@ -284,7 +284,7 @@ def _recurrent(
     carry: Carry, kernels: Blocks, biases: tuple[Array | None, ...], dtype: DTypeLike
 ) -> Blocks:
     qs = (product(carry[-1], kernel, dtype) for kernel in kernels)  # [*batch, W]
-    return tuple(q if b is None else q + b for q, b in zip(qs, biases, strict=True))
+    return tuple(q if b is None else plus(q, b) for q, b in zip(qs, biases, strict=True))
 
 
 def _like(carry: Carry, other: Carry) -> Carry:
