@@ -19,7 +19,8 @@ FLOORS = [
     {"records"},
     {"__about__", "_compat", "accepted", "defaults", "errors"}
     | {"on_demand", "replaced", "structs", "typing"},
-    {"arrays", "axis_rules", "boxes", "config", "cursor", "dtypes", "field_order", "layout"},
+    {"arrays", "axis_rules", "boxes", "config", "cursor", "dtypes", "field_order", "layout"}
+    | {"mismatched"},
     {"forgotten_mesh", "placing"},
     {"draws", "notebook", "recomputing", "repeating", "tracebacks"},
     {"stacking", "tables"},
