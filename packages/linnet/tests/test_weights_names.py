@@ -412,6 +412,42 @@ def test_a_part_dropped_anywhere():
 PARTS = (("weight", 2), ("bias", 1))
 
 
+def test_repeated_layers_in_a_sequence():
+    state_dict = state_of(**{f"1.{i}.{part}": (3, 3)[:n] for i in (0, 1) for part, n in PARTS})
+    model = nnx.Sequential(nnx.relu, nnx.Repeat(nnx.Linear, 2, 3, 3, rngs=rngs))
+    identical(to_torch(from_torch(model, state_dict)), state_dict)
+
+
+@pytest.mark.parametrize("style", ["nnx", "linen"])
+def test_sequences_in_sequences(style):
+    """As in torchvision's MobileNet: `features.0.1.weight`, and the model itself a sequence."""
+    names = [
+        f"{i}.{j}.{k}.{part}" for i in (0, 1) for j in (0, 1) for k in (0, 1) for part, _ in PARTS
+    ]
+    state_dict = state_of(**{name: (3, 3)[: 2 - name.endswith("bias")] for name in names})
+    x = np.ones((2, 3), np.float32)
+    expected = x
+    for name in names[::2]:
+        bias = state_dict[name.replace("weight", "bias")]
+        expected = expected @ state_dict[name].T + bias
+    if style == "nnx":
+        linear = lambda: nnx.Linear(3, 3, rngs=rngs)  # noqa: E731
+        pair = lambda: nnx.Sequential(linear(), linear())  # noqa: E731
+        layer = from_torch(
+            nnx.Sequential(*(nnx.Sequential(pair(), pair()) for _ in "ab")), state_dict
+        )
+        got, back = layer(x), to_torch(layer)
+    else:
+        pair = lambda: nn.Sequential([nn.Dense(3), nn.Dense(3)])  # noqa: E731
+        module = nn.Sequential([nn.Sequential([pair(), pair()]) for _ in "ab"])
+        variables = from_torch(module, state_dict, inputs=[x])
+        got = module.apply(variables, x)
+        back = to_torch(module, variables=variables, inputs=[x])
+    near(got, expected, 1e-4, 1e-4)
+    identical(back, {name: state_dict[name] for name in back})
+    assert set(back) == set(state_dict)
+
+
 def test_keys_without_a_bias():
     """Whisper and BEiT have none: it adds the same to all logits of a query."""
     shapes = {k: s for k, s in SEPARATE.items() if k != "attention.k_proj.bias"}

@@ -281,7 +281,15 @@ def with_repeats(renames: Renames, target: Target) -> Renames:
                 return where, "i" * (1 + where.count("[{"))
         return "/".join(path), "i"
 
-    for path, length, each in sorted(target.stacks, key=lambda stack: len(stack[0])):
+    stacks = {path: (length, each) for path, length, each in target.stacks}
+    sequences = dict(target.sequences)
+    for path in sorted({*stacks, *sequences}, key=len):  # from the outside to the inside
+        if path in sequences:
+            where, i = inside(path)
+            numbered = sequences[path].replace("{i}", f"{{{i}}}")
+            result.add(f"{where}/{{{i}}}".strip("/"), f"{where}/{numbered}".strip("/"))
+            continue
+        length, each = stacks[path]
         whole = "/".join(path)
         where, i = inside(path)
         blocks = ["block"] if each == 1 else [f"block_{n}" for n in range(each)]
@@ -294,10 +302,6 @@ def with_repeats(renames: Renames, target: Target) -> Renames:
         for n in range(length):  # layer n is in step n // each
             step = f"{where}/block_{n % each}[{n // each}]"
             result.add(f"{where}/{n}".strip("/"), step.strip("/"))
-    for path, names in target.sequences:
-        where, i = inside(path)
-        numbered = names.replace("{i}", f"{{{i}}}")
-        result.add(f"{where}/{{{i}}}".strip("/"), f"{where}/{numbered}".strip("/"))
     return result
 
 
