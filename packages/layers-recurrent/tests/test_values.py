@@ -9,6 +9,7 @@ import pytest
 
 import comparing
 from linnet.layers_recurrent import functional, linen
+from linnet.layers_recurrent.functional import _products
 
 from . import loops
 
@@ -168,10 +169,19 @@ def test_any_batch_dimensions(shape):
         near(ys.reshape(size, time, H), expected_ys)
 
 
+# Whether tangents take one product for all blocks of gates, as they do for many rows.
+ONE_PRODUCT = pytest.mark.parametrize(
+    ("name", "at_once"),
+    [(name, False) for name in FAST if name != "optimized lstm"] + [("gru", True), ("mgu", True)],
+)
+
+
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", [name for name in FAST if name != "optimized lstm"])
-def test_gradient_of_a_ragged_sequence(name):
+@ONE_PRODUCT
+def test_gradient_of_a_ragged_sequence(name, at_once, monkeypatch):
     """By parameters, carry and inputs, against differences in every direction of the loop."""
+    if at_once:
+        monkeypatch.setattr(_products, "ROWS_OF_ALL_BLOCKS", 1)
     cell, step = CELLS[name]
     lengths = [0, 3, 2, 1]
     params, carry = jax.tree.map(lambda a: a.astype(np.float64), declared(name))
@@ -214,9 +224,13 @@ def test_gradient_of_a_ragged_sequence(name):
         np.testing.assert_allclose(np.sum(slopes * direction), difference, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "residual"])
-def test_forward_mode_and_a_second_derivative(name):
+@pytest.mark.parametrize(
+    ("name", "at_once"), [("lstm", False), ("gru", False), ("gru", True), ("residual", False)]
+)
+def test_forward_mode_and_a_second_derivative(name, at_once, monkeypatch):
     """The tangent of the gradient, forwards over backwards and backwards over forwards."""
+    if at_once:
+        monkeypatch.setattr(_products, "ROWS_OF_ALL_BLOCKS", 1)
     cell, _ = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, B, 3)
@@ -242,6 +256,25 @@ def test_forward_mode_and_a_second_derivative(name):
     near(forward, slope, rtol=2e-5, atol=2e-5)
     for a, b in zip(jax.tree.leaves(over), jax.tree.leaves(under), strict=True):
         near(a, b, rtol=2e-4, atol=2e-4)
+
+
+def test_many_rows_take_one_product_for_all_gates(monkeypatch):
+    """In the gradient alone, and only then: the forward pass keeps the gates apart."""
+    params, _ = declared("gru")
+    xs = inputs("gru", 64, 2)
+
+    def products(rows):
+        monkeypatch.setattr(_products, "ROWS_OF_ALL_BLOCKS", rows)
+        layer = linen.RNN(linen.GRUCell(H))
+        run = functools.partial(layer.apply, {"params": {"cell": params}})
+        of = {}
+        for kind, f in (("forward", run), ("gradient", jax.grad(lambda x: jnp.sum(run(x) ** 2)))):
+            of[kind] = str(jax.make_jaxpr(f)(xs)).count("dot_general[")
+        return of
+
+    alone, at_once = products(64 * 2 + 1), products(64 * 2)
+    assert alone["forward"] == at_once["forward"]
+    assert alone["gradient"] > at_once["gradient"]
 
 
 def test_nothing_depends_on_padding():

@@ -56,7 +56,16 @@ from ._checks import entries_of, fitting
 from ._layout import as_before, laid_out_as
 from ._lengths import at_last_step, checked_lengths
 from ._preparation import in_one_dtype, without_recurrent_bias
-from ._products import is_zero, of_inputs, of_weights, plus, product
+from ._products import (
+    instantiated,
+    of_inputs,
+    of_weights,
+    plus,
+    product,
+    side_by_side,
+    split,
+    together,
+)
 from .affine import Affine
 
 Carry: TypeAlias = tuple[Array, ...]
@@ -147,7 +156,7 @@ def sequence(
     biases = tuple(None if m.bias is None else m.bias.astype(wide) for m in recurrent)
 
     def chunk(carry: Carry, xs: Array) -> tuple[Carry, Carry]:
-        ps = tuple(of_inputs(m, xs).astype(wide) for m in inputs)  # [C, *batch, W]
+        ps = tuple(p.astype(wide) for p in of_inputs(inputs, xs))  # [C, *batch, W]
         turn = max(1, min(unroll, xs.shape[0]))
         return _steps(gates, turn, lengths is not None, ps, kernels, biases, carry)
 
@@ -242,36 +251,29 @@ def _steps_jvp(
 
     # The state before each step; empty if there are no steps.
     hs = jnp.concatenate([before[-1][None], kept[-1]])[: ps[0].shape[0]]  # [C, *batch, H]
-    dps = tuple(_instantiated(dp, p) for dp, p in zip(dps, ps, strict=True))
-    dqs = tuple(
-        of_weights(hs, dkernel, dbias, dtype)
-        for dkernel, dbias in zip(dkernels, dbiases, strict=True)
-    )
-    dqs = tuple(
-        dq if block in gates.apart else dp if dq is None else dp + dq
-        for block, (dp, dq) in enumerate(zip(dps, dqs, strict=True))
-    )
+    dps = tuple(instantiated(dp, p) for dp, p in zip(dps, ps, strict=True))
+    groups = together(len(kernels), math.prod(hs.shape[:-1]))
+    dqs = tuple(_sum_of_tangents(gates, hs, dps, kernels, dkernels, dbiases, g) for g in groups)
     dps = tuple(dps[block] for block in gates.apart)
+    widths = [[kernels[block].shape[1] for block in group] for group in groups]
     # Transposed twice: a gradient takes the transpose of this product at each step, and should find
     # the kernel contiguous in memory.
-    across = tuple(k.T for k in kernels)
+    across = tuple(side_by_side([kernels[block] for block in group]).T for group in groups)
 
     def step_tangent(dcarry: Carry, step: tuple[Any, Any, Any]) -> tuple[Carry, Carry]:
         dp, dq, factors = step
-        dq = tuple(
-            product(dcarry[-1], k, dtype, axis=1)
-            if d is None
-            else product(dcarry[-1], k, dtype, axis=1) + d
-            for k, d in zip(across, dq, strict=True)
-        )
-        after = gates.tangent(factors, dp, dq, _like(dcarry, dq))
+        blocks: Blocks = ()
+        for kernel, known, sizes in zip(across, dq, widths, strict=True):
+            recalled = product(dcarry[-1], kernel, dtype, axis=1)
+            blocks += split(recalled if known is None else recalled + known, sizes)
+        after = gates.tangent(factors, dp, blocks, _like(dcarry, blocks))
         dcarry = as_before(_like(after, dcarry), dcarry)
         return dcarry, dcarry if history else dcarry[-1:]
 
     def tangent(dbefore: Carry, dps: object, dqs: object) -> tuple[Carry, Carry]:
         return lax.scan(step_tangent, dbefore, (dps, dqs, factors), unroll=unroll)
 
-    dbefore = tuple(_instantiated(d, b) for d, b in zip(dbefore, before, strict=True))
+    dbefore = tuple(instantiated(d, b) for d, b in zip(dbefore, before, strict=True))
     # The function is linear, so it equals its derivative. `jvp` is used nevertheless, because JAX
     # transposes a loop only if it knows what the loop is linear in; the primal value, computed from
     # zeros, is removed when the program is compiled.
@@ -292,5 +294,22 @@ def _like(carry: Carry, other: Carry) -> Carry:
     return tuple(c.astype(other[0].dtype) for c in carry)
 
 
-def _instantiated(tangent: object, primal: Array) -> object:
-    return jnp.zeros_like(primal) if is_zero(tangent) else tangent
+def _sum_of_tangents(
+    gates: Gates,
+    hs: Array,
+    dps: Blocks,
+    kernels: Blocks,
+    dkernels: PyTree,
+    dbiases: PyTree,
+    group: Sequence[int],
+) -> Array | None:
+    """The tangents of p + q, or of q for blocks that are apart, as far as they are known before.
+
+    That is all but the contribution of the previous step's tangent: [C, *batch, ΣW], or None.
+    """
+    of, dof, dbias = ([xs[block] for block in group] for xs in (kernels, dkernels, dbiases))
+    dq = of_weights(hs, of, dof, dbias, dps[0].dtype)
+    if all(block in gates.apart for block in group):
+        return dq
+    dp = side_by_side([jnp.zeros_like(dps[b]) if b in gates.apart else dps[b] for b in group])
+    return dp if dq is None else dp + dq
