@@ -20,6 +20,14 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests first that empty jax's caches, before others have filled them.
+
+    Otherwise each of their modules throws away what all tests before it have traced and compiled.
+    """
+    items.sort(key=lambda item: "programs_of_its_own" not in getattr(item, "fixturenames", ()))
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Raises an error for a name that changes with each process: workers could not share tests."""
     if " at 0x" in item.nodeid:
