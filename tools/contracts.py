@@ -62,8 +62,8 @@ class Layer(NamedTuple):
       random: whether it draws from the stream "dropout".
       state: shapes of the variables in other collections; these are mutable in each call.
       call: keyword arguments of the call.
-      wraps: whether another layer, or a state that is passed in, decides on the output's type.
-      carries: whether that is a state that the layer starts from by itself.
+      wraps: whether another layer, or a state that is passed in, determines the output's type.
+      carries: whether that state is one that the layer can create itself.
       share: the work that each of eight devices may do, in eighths of the work on one device.
       sums_batch: whether the layer's formula has a sum over the batch, such as a mean.
       sums_in_loop: whether each step of a loop adds to the gradient of its kernels, which is then
@@ -187,7 +187,7 @@ def shape_of(x: Any, shape: tuple[Any, ...] | None = None) -> Any:
 
 
 def in_lanes(mapped: Callable[..., Any]) -> Callable[..., list[Any]]:
-    """Two entries of what a function returns, taken apart in the same compiled program."""
+    """The first two entries of a function's result, separated in the same compiled program."""
 
     def lanes(*arguments: Any) -> list[Any]:
         y = mapped(*arguments)
@@ -197,7 +197,7 @@ def in_lanes(mapped: Callable[..., Any]) -> Callable[..., list[Any]]:
 
 
 def needs_field(name: str) -> Callable[[Any], Any]:
-    """Runs a test only over layers that have this field and decide themselves what it means."""
+    """Runs a test only over layers that have this field and don't pass it to a wrapped layer."""
 
     def mark(test: Any) -> Any:
         test.needs_field = name

@@ -86,7 +86,7 @@ def _running(node: ast.AST, is_top: bool) -> Iterator[tuple[ast.AST, bool]]:
 
 @functools.cache
 def graph_below(root: Path, package: str) -> Mapping[str, list[Import]]:
-    """The imports of each file of a package whose sources are in `root`, read once a process.
+    """The imports of each file of a package whose sources are in `root`, read once per process.
 
     Reading takes seconds: tests ask for it when they run, not when they are collected.
     """

@@ -47,7 +47,7 @@ class Layer(NamedTuple):
       state: shapes of all other variables and arrays by path, without streams of keys.
       call: keyword arguments of the call.
       twin: the output of linen's layer with the same parameters, given values by path and inputs.
-      wraps: whether another layer, or a state that is passed in, decides on the output's type.
+      wraps: whether another layer, or a state that is passed in, determines the output's type.
       inexact: whether the gradient treats a value that depends on the parameters as a constant.
       share: the work that each of eight devices may do, in eighths of the work on one device.
     """

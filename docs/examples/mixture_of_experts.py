@@ -4,7 +4,7 @@
 
 The layer is that of Mixtral (arXiv:2401.04088): gated experts, weighted by the softmax over those
 that were chosen. Tokens are sorted by expert, and `jax.lax.ragged_dot` multiplies each group by its
-own matrix, so that no token is dropped and no expert computes more than its own. A loss of its own
+own matrix, so that no token is dropped and no expert computes more than its own. A separate loss
 keeps the experts equally busy (arXiv:2101.03961).
 
 The tokens are of eight kinds, each with its own function of 16 numbers that has to be learned; the
@@ -93,7 +93,7 @@ def slowly(layer: MixtureOfExperts, x: jax.Array) -> np.ndarray:
 
 
 class Task:
-    """Tokens around one of eight centers; the nearest one decides on the function."""
+    """Tokens around one of eight centers; the nearest one determines the function."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng((seed, 1))

@@ -15,7 +15,7 @@ import pytest
 from linnet.flax.running.remedies import REMEDIES
 from parity.borrowed import is_borrowed
 
-# They import TensorFlow, and TensorBoard.
+# They import TensorFlow or TensorBoard.
 NOT_IMPORTED = {"flax.metrics.tensorboard", "flax.testing"}
 FOUND = {module.name for module in pkgutil.walk_packages(flax.__path__, "flax.")}
 MODULES = sorted({name for name in FOUND if not name.startswith("flax.testing")} - NOT_IMPORTED)

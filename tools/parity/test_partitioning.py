@@ -351,7 +351,7 @@ def test_model(name):
 
 
 def on_mesh(box):
-    """The box with names of the mesh, where its names are such."""
+    """The box with its names replaced by mesh axes; names without one become None."""
     if type(box).__name__ != "Partitioned":
         return box
     return box.replace(names=tuple({"in": "data", "out": "model"}.get(n) for n in box.names))

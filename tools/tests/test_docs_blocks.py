@@ -2,7 +2,7 @@
 
 The blocks of a page run one after the other, in one namespace. What a statement prints is written
 as a comment after it, at the end of its last line or in the lines below. For the statements of a
-block without such a comment, it is in a block of plain text after theirs, at most one line ("It
+block without such a comment, it is in a block of plain text after that block, at most one line ("It
 prints") further down.
 
     print(x.shape)  # (2, 3)
@@ -16,7 +16,7 @@ prints") further down.
 
 What is printed and what the page says are compared as text, where "..." matches anything, and a
 number with three or more digits after the point may differ by one in the last: it was rounded, and
-versions of jax may differ. A statement is one of the page's own, such as a whole loop.
+versions of jax may differ. A statement is one at the top level, such as a whole loop.
 
 A page with tabs runs once for each label, as its readers read it: everything outside of tabs, and
 in each set of tabs the one with that label, or the first if there is none.
@@ -137,7 +137,7 @@ def module():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_block_is_overlooked(file):
-    """One that is indented, or has a different spelling, would not run."""
+    """A block that is indented, or has a different spelling, would not run."""
     text = TEXTS[file]
     assert len(OPENING.findall(text)) == len(blocks(text))
     assert text.count("\n/// tab") == len(tabs(text)), "every /// tab | LABEL has its own ///"

@@ -1,4 +1,4 @@
-"""How the files of each package import one another: no rings, at the top, and styles apart."""
+"""How a package's files import one another: without cycles, at the top, and not across styles."""
 
 import graphlib
 
@@ -22,7 +22,7 @@ WHEN_ASKED = {
     # Importing one style never imports the other, and these are useful with linen alone.
     ("linnet.module_core", "sharding.rules"): {"nnx.filters"},
 }
-# Code that runs before the user's program loads few files.
+# Code that runs before the user's program must load few files.
 STARTS_FIRST = {"linnet.flax": "running."}
 
 
@@ -54,7 +54,7 @@ def test_imports_are_at_the_top(package):
 
 @pytest.mark.parametrize("package", [p for p in PACKAGES if p.startswith("linnet.layers_")])
 def test_styles_know_functions_and_not_each_other(package):
-    """`functional` imports no style, nor do the files that all share."""
+    """Neither `functional` nor the files that both styles share import a style."""
     above = {"linen", "nnx"}
     for name, found in graph_of(package).items():
         folder = name.split(".")[0]

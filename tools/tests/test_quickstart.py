@@ -37,7 +37,7 @@ def start(folder, *, epochs):
 
 
 def check_results(folder, printed):
-    """Whole files and nothing else, the places and the accuracy in the end."""
+    """Complete files and no others; the last lines printed are their paths and the accuracy."""
     from safetensors.numpy import load_file
 
     assert "predictions are identical" in printed

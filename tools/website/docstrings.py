@@ -9,7 +9,7 @@ Four things that it doesn't know:
 - A name in backticks that is described somewhere becomes a link.
 
 A path such as `functional.layer_norm` or `linnet.struct.field` that leads nowhere is a warning, and
-so an error of the strict build.
+therefore an error in the strict build.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Linnet(griffe.Extension):
     """Completes classes and docstrings once a package has been read."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Works on all that there is below `pkg`."""
+        """Processes everything below `pkg`."""
         add_constructors(pkg)
         for obj in list(_everything(pkg)):
             if isinstance(obj, griffe.Class):

@@ -1,4 +1,4 @@
-"""Bad input raises errors, and what they say."""
+"""Which errors bad input raises, and what they say."""
 
 import os
 import subprocess

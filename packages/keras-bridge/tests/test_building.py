@@ -19,7 +19,7 @@ Y = X[:, :2]
 
 
 def following(state):
-    """The next state of Keras's generator, drawn from out of order."""
+    """The next state of Keras's generator, if it draws with `ordered=False`."""
     return ((state + 1) * 5387 % 933199).astype("uint32")
 
 

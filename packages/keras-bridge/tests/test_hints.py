@@ -45,7 +45,7 @@ def again(layer, **custom_objects):
 
 
 def of_flax():
-    """An object of a class of Flax's, as far as its name goes."""
+    """An object whose class is named like one of Flax's."""
     return type("Dense", (), {"__module__": "flax.linen"})()
 
 
@@ -246,7 +246,7 @@ def last(of_batch):
 
 
 def shadowed(name):
-    """Read while something else has the class's name, if `name` is that."""
+    """A layer that is read again while its module defines something else as `name`."""
     return again(FlaxLayer(Counter()), **{name: twice})
 
 
@@ -299,7 +299,7 @@ REMEDIES = [
     Remedy(
         "Select it before importing Keras: os.environ['KERAS_BACKEND'] = 'jax'.",
         on_another_backend,
-        # This program did so.
+        # This program has selected it.
         lambda: [os.environ["KERAS_BACKEND"].index("jax"), FlaxLayer(Dense(2))(X)],
     ),
     Remedy(

@@ -325,7 +325,7 @@ def test_without_a_rate_nothing_of_dropout_is_needed(variables):
 
 
 def test_the_fused_kernel_gets_the_same_problem():
-    """Its arguments, tried with jax's own implementation on this device."""
+    """The kernel's arguments, tried with jax's own implementation on this device."""
     from linnet.layers_attention.functional import exact, fused
     from linnet.layers_attention.functional._call import checked_call
     from linnet.layers_attention.functional._products import Products
@@ -381,7 +381,7 @@ SUITED = jax.ShapeDtypeStruct((2, 1024, 4, 64), jnp.bfloat16)
     ],
 )
 def test_the_choice_on_a_gpu(monkeypatch, changed, options, used):
-    """With a GPU that isn't there, and jax's own implementation in place of its kernel."""
+    """As on a GPU, with jax's own implementation in place of the GPU's kernel."""
     from linnet.layers_attention.functional import fused
 
     monkeypatch.setattr(fused, "compute_capability", lambda: changed.get("capability", 9.0))

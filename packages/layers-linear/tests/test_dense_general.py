@@ -1,4 +1,4 @@
-"""What `DenseGeneral` asks of its initializers: a matrix, or, where all values are one, no key."""
+"""`DenseGeneral` asks an initializer for a matrix, and gives no key to one that ignores it."""
 
 import jax
 import jax.numpy as jnp

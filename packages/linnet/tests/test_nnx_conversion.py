@@ -65,7 +65,7 @@ class Model(nnx.Module):
 
 
 def random_like(variables):
-    """Other values than initializers give: biases that aren't zero, scales that aren't one."""
+    """Values that initializers don't give: biases that aren't zero, scales that aren't one."""
     leaves, structure = jax.tree.flatten(variables)
     rng = np.random.default_rng(0)
     drawn = [jnp.asarray(rng.uniform(0.5, 1.5, x.shape), x.dtype) for x in leaves]

@@ -143,7 +143,7 @@ def test_layer(name, style):
         near(one_got, expected, 1e-5)
     assert list(back) == list(state_dict)
     identical(back, state_dict)
-    # Without the original, what is stored in more tensors than we have isn't known.
+    # Without the original, nothing says how PyTorch divides what we have in fewer tensors.
     assert set(again) == set(state_dict)
     if name not in ("lstm", "gru", "spectral_norm_linear", "batchnorm2d"):
         identical(again, state_dict)
@@ -216,7 +216,7 @@ def test_linen_flatten():
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_after_training(name):
-    """The biases that PyTorch adds are as they were, together with the change."""
+    """What is written includes the change: loaded again, it gives the same outputs."""
     state_dict, [x], _ = case(name)
     cells = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
     options = {"use_recurrent_bias": True} if name == "gru" else {}
@@ -287,7 +287,7 @@ def test_weight_norm(style):
 
 
 class Wrapped(nn.Module):
-    """Wrappers and cells whose layers are their neighbors."""
+    """Wrappers and cells next to the layers that they hold."""
 
     @nn.compact
     def __call__(self, x):

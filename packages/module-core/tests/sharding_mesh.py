@@ -92,7 +92,7 @@ def peak(compiled):
 @pytest.mark.parametrize("style", ["linen", "nnx"])
 @pytest.mark.parametrize("by", ["rules", "names"])
 def test_made_in_one_program_each_device_makes_its_part(style, by, mesh):
-    """Parameters, moments, averages, stacks and caches; and no device has more at any time."""
+    """Parameters, moments, averages, stacks and caches; no device exceeds its part at any time."""
     make = nnx_state if style == "nnx" else linen_state
     shapes = nnx.eval_shape(make) if style == "nnx" else jax.eval_shape(make)
     layouts = sharding.named_shardings(shapes, RULES, mesh)
@@ -125,7 +125,7 @@ def run(style, make, layouts):
 
 
 class Divided(nnx.Module):
-    """Only its optimizer is divided."""
+    """A model of which only the optimizer's state is divided."""
 
     def __init__(self, rngs):
         def block(rngs):
@@ -151,8 +151,8 @@ def test_optimizer_sharding_by_names(mesh):
     moments = [x for x in jax.tree.leaves(nnx.state(optimizer)) if x.shape == kernel.shape]
     assert len(moments) == 2
     assert all(x.sharding.spec == P(None, "data", "model") for x in moments)
-    # Each device draws each kernel whole, in memory for some copies of a layer's, as without an
-    # optimizer. The compiler of jax 0.6 copies the stack of kernels once.
+    # Each device draws each kernel whole. As without an optimizer, that takes the memory of a few
+    # copies of one layer's kernel. The compiler of jax 0.6 copies the stack of kernels once.
     size = kernel.size * 4
     copies = size if jax.__version_info__ < (0, 7) else 0
     assert peak(compiled) <= 1.05 * (peak(alone) + 2 * size // 8) + copies

@@ -81,7 +81,7 @@ def restored():
 
 
 def called(transform, module):
-    """A call of a method that changes the module, under a transform; it is in the closure."""
+    """A call that changes the module under a transform, whose function has it in its closure."""
     return transform(lambda x: module(x))(X)
 
 

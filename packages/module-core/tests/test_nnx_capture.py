@@ -29,7 +29,7 @@ class Inner(nnx.Module):
 
 
 class Outer(nnx.Module):
-    """Runs its inner module by one of `WAYS`."""
+    """Runs its inner module in one of `WAYS`."""
 
     def __init__(self, way):
         self.inner = Inner()

@@ -167,5 +167,5 @@ def test_types_that_programs_annotate_with():
     assert typing.Out is linen.Out
     assert isinstance(linen.In(0), typing.InOutAxis)
     assert not isinstance(None, typing.InOutScanAxis)
-    assert typing.Initializer.__origin__ is not None  # can stand in annotations of fields
+    assert typing.Initializer.__origin__ is not None  # usable in annotations of fields
     assert nnx.VariableState is nnx.Variable

@@ -459,7 +459,7 @@ def test_bytes(n, text):
 
 @dataclasses.dataclass
 class Box(metadata.AxisMetadata):
-    """A box as partitioning has them."""
+    """A box like those of partitioning."""
 
     value: object
     names: tuple

@@ -81,7 +81,7 @@ def _warn(what: str, axes: PartitionSpec) -> None:
 
 def _is_older_mesh_set() -> bool:
     """Whether the program is within `with mesh:`."""
-    # jax has no function that tells; with the mesh, it knows what a specification refers to.
+    # jax has no function that says so; with the mesh, it knows what a specification refers to.
     constrain = jax.lax.with_sharding_constraint
     try:
         jax.eval_shape(lambda x: constrain(x, PartitionSpec()), jnp.zeros(()))  # type: ignore[no-untyped-call]

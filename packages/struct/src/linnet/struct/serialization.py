@@ -85,7 +85,7 @@ def to_bytes(target: object) -> bytes:
 
     Raises:
       NotSerializableError: (a TypeError) a leaf is something else, or an array that other
-        processes hold parts of; names its path.
+        processes hold parts of; the message names its path.
       ImportError: msgpack is not installed.
 
     >>> from linnet.struct import serialization
@@ -136,7 +136,7 @@ def msgpack_serialize(pytree: object, in_place: bool = False) -> bytes:
 
     Raises:
       NotSerializableError: (a TypeError) the tree holds something else, or an array that other
-        processes hold parts of; names its path.
+        processes hold parts of; the message names its path.
       ImportError: msgpack is not installed.
 
     >>> from linnet.struct import serialization

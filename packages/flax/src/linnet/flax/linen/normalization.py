@@ -77,7 +77,7 @@ def _normalize(
     scale_init: _Initializer,
     force_float32_reductions: bool = True,
 ) -> Array:
-    """`x` with these statistics normalized, by parameters "scale" and "bias" of a module."""
+    """Normalizes `x` with these statistics; applies parameters "scale" and "bias" of a module."""
     x = jnp.asarray(x)
     reduced = _canonicalize_axes(x.ndim, reduction_axes)
     features = _canonicalize_axes(x.ndim, feature_axes)

@@ -40,7 +40,7 @@ def sizes_of(query: Shape, key: Shape, value: Shape | None = None) -> Sizes:
       value: [*B, K, H/G, E], or None.
 
     Raises:
-      ShapeError: they don't fit each other.
+      ShapeError: they don't fit together.
     """
     given = f"query {query}, key {key}" + ("" if value is None else f", value {value}")
     shapes = {"query": query, "key": key} | ({} if value is None else {"value": value})

@@ -194,7 +194,7 @@ class YaRNScaling:
       beta_fast, beta_slow: the numbers of turns between which the two are mixed.
       attention_factor: the factor of sines and cosines, the root of the logits' temperature; None
         for the paper's 0.1 ln(factor) + 1.
-      truncate: the indices are rounded outwards to integers.
+      truncate: the indices are rounded outward to integers.
 
     >>> yarn = YaRNScaling(4.0, original_length=64)
     >>> Rotary(scaling=yarn).frequencies(8)

@@ -37,8 +37,8 @@ def rotary_from_config(
       config: what `json.load` returns. The function reads `rope_parameters`, `rope_scaling`,
         `rope_theta`, `rope_local_base_freq`, `partial_rotary_factor`, `max_position_embeddings`,
         and GPT-NeoX's `rotary_emb_base` and `rotary_pct`.
-      layer_type: the type of the layers, if it has options for each: "full_attention" or
-        "sliding_attention", as in `layer_types`.
+      layer_type: the type of the layers, if `config` has options for each type: "full_attention"
+        or "sliding_attention", as in `layer_types`.
       interleaved: pairs are neighbors (GPT-J, Cohere); configurations don't say so.
       length: the maximum length of a text, generated tokens included. "longrope" and "dynamic"
         depend on it; None for texts no longer than those in training.

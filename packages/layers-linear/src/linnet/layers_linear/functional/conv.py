@@ -203,7 +203,7 @@ def conv(
       [*batch, *spatial, F].
 
     Raises:
-      ShapeError: `kernel`, `bias` or `mask` don't fit.
+      ShapeError: `kernel`, `bias` or `mask` doesn't fit.
       ArgumentError: the padding is unknown, the groups don't divide the features, or the number of
         strides or dilations doesn't match the window.
 

@@ -174,7 +174,7 @@ def conv_local(
       [*batch, *P, F].
 
     Raises:
-      ShapeError: `kernel`, `bias` or `mask` don't fit.
+      ShapeError: `kernel`, `bias` or `mask` doesn't fit.
       ArgumentError: the window's geometry is invalid.
 
     >>> import jax.numpy as jnp

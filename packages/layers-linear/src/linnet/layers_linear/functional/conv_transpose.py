@@ -119,7 +119,7 @@ def conv_transpose(
       [*batch, *spatial, F].
 
     Raises:
-      ShapeError: `kernel`, `bias` or `mask` don't fit.
+      ShapeError: `kernel`, `bias` or `mask` doesn't fit.
       ArgumentError: the padding is unknown, the number of strides or dilations doesn't match the
         window, or the groups don't divide the features.
 

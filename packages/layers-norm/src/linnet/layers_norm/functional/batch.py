@@ -107,7 +107,7 @@ def batch_norm(
 
     Raises:
       ArgumentError: an axis is out of range or named twice.
-      ShapeError: the statistics, `scale` or `bias` don't fit `x` along `axis`.
+      ShapeError: a statistic, `scale` or `bias` doesn't fit `x` along `axis`.
       DtypeError: `dtype` is an integer dtype, or real while `x` is complex.
 
     >>> import jax.numpy as jnp

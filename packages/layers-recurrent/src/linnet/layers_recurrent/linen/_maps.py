@@ -50,9 +50,9 @@ class DenseParams(Module):
 
 
 def shared_fields(cell: Module, cls: type[Dense] | type[DenseParams]) -> dict[str, Any]:
-    """The cell's values of the fields that its maps have, too, by name.
+    """The values of the cell's fields that its maps have, too, by name.
 
-    So a field of a cell that is one of `Dense` needs only its declaration to reach the maps.
+    A field of `Dense` therefore reaches the maps as soon as a cell declares it.
     """
     names = {field.name for field in dataclasses.fields(cls)} - {"features", "name", "parent"}
     return {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell) if f.name in names}

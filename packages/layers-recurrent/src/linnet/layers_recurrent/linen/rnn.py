@@ -98,7 +98,7 @@ class RNN(Module):
 
         Raises:
           ArgumentTypeError: `cell` is not a cell, or `seq_lengths` are not integers.
-          ShapeError, ArgumentError: `inputs`, `initial_carry` or `seq_lengths` don't fit.
+          ShapeError, ArgumentError: `inputs`, `initial_carry` or `seq_lengths` doesn't fit.
         """
         return_carry = self.return_carry if return_carry is None else return_carry
         time_major = self.time_major if time_major is None else time_major

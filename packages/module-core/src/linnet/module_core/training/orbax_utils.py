@@ -1,7 +1,7 @@
 """Arguments of orbax for each array of a tree, under the names that programs written for Flax use.
 
-Today's orbax reads and writes a tree without such arguments. They say how an array is restored: on
-the sharding that the target has there, or as a NumPy array where the target has none.
+Today's orbax reads and writes a tree without such arguments. They say how an array is restored:
+with the sharding that the target has there, or as a NumPy array where the target has none.
 """
 
 from __future__ import annotations

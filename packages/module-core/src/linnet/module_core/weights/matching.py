@@ -29,7 +29,7 @@ Slot: TypeAlias = tuple[int, ...]
 Index: TypeAlias = dict[str, dict[Slot, str]]
 
 _MOST = 40  # lines of a list in a message
-_PREFIXES = 3  # of the names, that are tried: "model", "model.module", …
+_PREFIXES = 3  # how many prefixes of the names are tried: "model", "model.module", …
 
 
 @dataclass
@@ -40,8 +40,8 @@ class Step:
       rule: the rule.
       layer: the layer, or None.
       leaves: the variables.
-      names: the tensors; for variables that hold several layers, of each of these. Without any,
-        the variables are zeros.
+      names: the tensors; if the variables hold several layers, those of each layer. Without any
+        tensors, the variables are zeros.
     """
 
     rule: Rule
@@ -109,7 +109,7 @@ def matched(
 ) -> list[Step]:
     """What to load into each variable.
 
-    With `suggests`, an error tells a prefix of all names without which they would match.
+    With `suggests`, an error names a prefix without which the names would match.
 
     Raises:
       ArgumentError: tensors or variables are left over, or don't belong together.
@@ -218,7 +218,7 @@ def _of_prefix(
     arranged: Arrangement,
     ignore: Sequence[str],
 ) -> str | None:
-    """What to do if all fits but for a prefix that a wrapper has put before the names."""
+    """What to do if everything fits except for a prefix that a wrapper has added to the names."""
     names = [name for name in tensors if not fits(name, ignore)]
     counts = Counter(
         name[:end] for name in names for end, letter in enumerate(name) if letter == "."
@@ -385,7 +385,7 @@ def _problems(step: Step, tensors: Mapping[str, Any], arranged: Arrangement) -> 
 
 
 def _untied(unused: list[str], taken: list[str], tensors: Mapping[str, Any]) -> list[str]:
-    """Without the names of tensors that equal a loaded one: a head tied to the embedding."""
+    """Leaves out tensors that equal a loaded one, such as a head tied to the embedding."""
     shapes: dict[tuple[int, ...], list[str]] = {}
     for name in taken if unused else ():
         shapes.setdefault(shape_of(tensors[name]), []).append(name)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from ..errors import ArgumentError, ArgumentTypeError
 
 WRAPPED = "base_module"
-"""The attribute in which an adapter (`nnx.LoRA`) holds the layer that it is around."""
+"""The attribute in which an adapter (`nnx.LoRA`) holds the layer that it wraps."""
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _SLOT = re.compile(r"\[(\d+)\]")
@@ -25,7 +25,7 @@ _INDEX = re.compile(r"\[(?:\d+|\{\w+\})\]")
 
 
 def canonical(path: str) -> str:
-    """The spelling of a path that equal ones share.
+    """The spelling that equivalent paths share.
 
     >>> canonical("decoder.layers_3.if_.kernel")
     'decoder/layers/3/if/kernel'
@@ -45,7 +45,7 @@ def canonical(path: str) -> str:
 
 
 def slots_of(path: str) -> tuple[str, tuple[int, ...]]:
-    """A path without its indices of stacked layers, and these.
+    """A path without its indices of stacked layers, and those indices.
 
     >>> slots_of("layers/block[3]/dense/weight")
     ('layers/block/dense/weight', (3,))
@@ -58,8 +58,8 @@ class Renames:
 
     Args:
       table: PyTorch's names -> ours. A key is a prefix of names, or if it begins with a dot, a part
-        anywhere in them. `{i}`, `{j}`, `{k}`, `{n}` match numbers and other words in braces one
-        part of a name or the rest of one.
+        anywhere in them. `{i}`, `{j}`, `{k}` and `{n}` match numbers; any other word in braces
+        matches one part of a name, or the rest of one.
 
     Raises:
       ArgumentTypeError: it is not a mapping of strings.
@@ -100,7 +100,7 @@ class Renames:
         """A path of ours as PyTorch's name."""
         for key, value in reversed(self.table):
             if not value and key.startswith("/"):
-                continue  # nothing tells where it was
+                continue  # nothing shows where it was
             if set(_PLACEHOLDER.findall(key)) <= set(_PLACEHOLDER.findall(value)):
                 anywhere = key.startswith("/")
                 path = _renamed(path, "/" * anywhere + value, key.strip("/"))

@@ -95,7 +95,7 @@ class Tensor:
         shape: tuple[int, ...],
         index: tuple[slice, ...],
     ) -> None:
-        """Reads a part of what has that shape and begins at that byte."""
+        """Reads a part of the array that has that shape and begins at that byte."""
         if not shape:
             self._read_bytes(file, into, offset)
             return

@@ -39,8 +39,8 @@ def logical_to_mesh_axes(
       rules: the rules; by default, those that are set.
 
     Returns:
-      The mesh axis for each axis; None for a name without a rule, or whose mesh axes are taken by
-      other names. None if `array_dim_names` is None.
+      The mesh axis for each axis; None for a name that has no rule, or whose mesh axes are
+      taken by other names. None if `array_dim_names` is None.
 
     Raises:
       ArgumentError: a name occurs twice, or a rule is not a pair of a name and mesh axes.

@@ -279,7 +279,7 @@ class After:
         return leaf.raw_value if isinstance(leaf, Variable) else leaf
 
     def is_changed(self, i: int) -> bool:
-        """Whether a leaf is new or has a different value than before."""
+        """Whether a leaf is new or has a different value from before."""
         source = self.sources[i]
         return source is None or self.value(i) is not self._before[source]
 

@@ -29,7 +29,7 @@ class IndexesPytreeDef(tuple[Any, ...]):
     __slots__ = ()
 
     def __new__(cls, key_index: object, treedef: object) -> IndexesPytreeDef:
-        """The pair of both."""
+        """Makes the pair of the two."""
         return super().__new__(cls, (key_index, treedef))
 
 
@@ -51,7 +51,7 @@ class NodeAttribute:
     __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
-        """Nothing is kept."""
+        """Discards the state."""
 
 
 class LeafAttribute(NodeAttribute):

@@ -344,7 +344,7 @@ class _Loop:
             return
         roots = run.inside.roots
         raise ArgumentError(
-            "A step returned other modules than those that were carried in: the carry was"
+            "A step returned modules other than those that were carried in: the carry was"
             f" {tree_text(before, roots)} and became"
             f" {tree_text(now, roots)}.",
             hint="Return the same module that was carried in, changed in place.",
