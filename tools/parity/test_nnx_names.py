@@ -120,7 +120,7 @@ def parameters(function):
     ]
 
 
-SENTINELS = ("Missing", "object")
+SENTINELS = ("Missing", "_HAS_DEFAULT_FACTORY_CLASS", "object")
 
 
 def text(default):
