@@ -120,7 +120,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def ours(names: Iterable[str]) -> set[str]:
-    """Those that are packages of this repository."""
+    """The names of packages of this repository."""
     return {n for n in names if n == "linnet" or n.startswith("linnet-")}
 
 

@@ -4,10 +4,11 @@
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a BART (Lewis et al. 2019,
 arXiv:1910.13461), an mBART (arXiv:2001.08210), a Marian (arXiv:1804.00344) or a Pegasus
-(arXiv:1912.08777). If it is omitted, a tiny model with random weights is loaded. They differ in
-where they normalize, and in whether positions are learned or sines and cosines. The keys and values
-of the text that is read are computed once; those of the one that is written are in a cache. If
-CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+(arXiv:1912.08777). If it is omitted, a tiny model with random weights is loaded. The models
+differ in where they normalize, and in whether positions are learned or sines and cosines. The keys
+and values of the text that is read are computed once; those of the one that is written are in a
+cache. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs
+linnet.
 
 Shapes: B batch, S tokens to read, T tokens to write, W width, H heads, D depth of a head, L layers,
 V tokens of the vocabulary.

@@ -100,7 +100,7 @@ class GPT(nnx.Module):
         return self.logits(self.norm(x))
 
     def with_cache(self, batch: int) -> "GPT":
-        """One that shares the parameters, keeps what it has read, and drops nothing."""
+        """A model that shares the parameters, keeps what it has read, and drops nothing."""
         writer = nnx.view(self, decode=True, deterministic=True)
         for block in writer.blocks:
             attention = block.attention

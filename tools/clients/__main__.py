@@ -4,10 +4,10 @@
     python tools/clients clu_metrics qwix_ptq   some of them
     python tools/clients --write                all, and writes the results to docs/clients.md
 
-A program is a script whose metadata (PEP 723) list its requirements, at pinned versions, and how it
-is checked. Each gets two environments with the same versions of everything: one has Flax, the other
-has this checkout and no package called flax. In the second one the program runs through
-`python -m linnet.flax`. The arrays that it shows are compared, bit for bit unless its metadata say
+A program is a script whose metadata (PEP 723) lists its requirements, at pinned versions, and how
+it is checked. Each gets two environments with the same versions of everything: one has Flax, the
+other has this checkout and no package called flax. In the second one the program runs through
+`python -m linnet.flax`. The arrays that it shows are compared, bit for bit unless its metadata says
 otherwise, and so are the results of the library's own tests.
 """
 

@@ -1,4 +1,4 @@
-"""The fuzzer: a fault that is put in is found, made small, and shown again by the line printed."""
+"""The fuzzer finds a planted fault, minimizes it, and prints a line that reproduces it."""
 
 import json
 import random
@@ -19,7 +19,7 @@ def options_of_jax():
 
 @pytest.fixture
 def forgetful_list(monkeypatch):
-    """A planted fault: the first item goes when a list holds three or more, and one is inserted."""
+    """A planted fault: inserting into a list of three or more items drops the first one."""
     kept = LINNET.nnx.List.insert
 
     def insert(self, index, value):

@@ -54,7 +54,7 @@ def test_namespaces():
 
 
 def test_all_that_the_public_namespaces_hold():
-    """Those that programs use; what Flax's files import for themselves is not counted."""
+    """The names that programs use; what Flax's files import for themselves is not counted."""
     for name in ["compat", "filterlib", "initializers", "metrics", "statelib", "traversals"]:
         mine, other = getattr(ours, name), getattr(theirs, name)
         missing = {

@@ -226,7 +226,7 @@ def test_families(name, llama):
 
 
 def test_the_loops_are_right():
-    """They give what PyTorch computed for Gemma 3."""
+    """The loops give what PyTorch computed for Gemma 3."""
     config = json.loads((CHECKPOINTS / "gemma3" / "config.json").read_text("utf-8"))
     with np.load(CHECKPOINTS / "gemma3" / "expected.npz") as file:
         tokens, expected = file["in.input_ids"][0], file["out.logits"][0]

@@ -90,7 +90,7 @@ def start(name, folder, *options, runs=()):
 
 
 def check_results(name, folder, printed):
-    """One whole picture and no other file, its place, and the final figure."""
+    """One complete picture and no other file; the output gives its path and the final figure."""
     *_, picture, figure = printed.splitlines()
     assert Path(picture.removeprefix("picture").strip()) == folder / f"{name}.png"
     assert re.match(FIGURES[name], figure), figure

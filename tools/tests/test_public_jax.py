@@ -18,7 +18,7 @@ PRIVATE_MODULES = {"jax.interpreters", "jaxlib"}
 
 
 def private_names(source):
-    """The names of jax and NumPy in a program which begin with an underscore, with their lines."""
+    """The names of jax and NumPy in a program that begin with an underscore, with their lines."""
     tree = ast.parse(source)
     bound = dict(bindings(tree))
     for node in ast.walk(tree):

@@ -129,7 +129,7 @@ class Repository:
         (self.root / name).write_text(text.replace(before, after))
 
     def tell(self, package, section, entry):
-        """Writes an entry into a changelog's unreleased part, which has no such section."""
+        """Writes an entry, in a new section, into the unreleased part of a changelog."""
         told = f"## Unreleased\n\n### {section}\n\n- {entry}\n"
         self.edit(f"packages/{package}/CHANGELOG.md", "## Unreleased\n", told)
 

@@ -1,7 +1,7 @@
 """The page of benchmarks: its tables and its picture, from results of tools/bench.
 
     python tools/bench --only nnx --json figures.json
-    python tools/generate.py figures.json    takes these results over, and writes the page
+    python tools/generate.py figures.json    stores these results, and writes the page
 
 Results are kept in docs/assets/benchmarks.json, in the form that `--json` writes.
 """
@@ -137,7 +137,7 @@ BACKGROUND, INK, MUTED, BAR = "#fbf8f3", "#2d2622", "#6b5f57", "#a8324a"
 
 
 def svg(cases: Iterable[dict[str, Any]]) -> str:
-    """Bars: how much of Flax's cost Linnet needs."""
+    """Bars: the cost of Linnet, with Flax's as 1."""
     shown = sorted(
         (ratio["value"], escape(SHOWN[case["name"]]))
         for case in cases

@@ -1,10 +1,10 @@
 """What a search of the site finds, by the built index and the way in which the theme ranks.
 
-The theme searches in the browser with lunr: titles weigh 1000 times what text does, a page's front
+The theme searches in the browser with lunr: titles weigh 1000 times as much as text, a page's front
 matter may boost it, and the last word of a query may be the beginning of one. Texts and queries are
 divided into words at the separators that mkdocs.yml sets. Results of one page are shown together,
-by the best of them. lunr for Python ranks the same index in nearly the same
-way: in a browser, 21 of the 23 queries that were compared had the same page first.
+at the rank of the best one. lunr for Python ranks the same index in nearly the same way: in a
+browser, 21 of the 23 queries that were compared had the same page first.
 """
 
 from __future__ import annotations

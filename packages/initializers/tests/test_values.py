@@ -60,7 +60,7 @@ def draw_with(factory):
 
 
 def test_values_of_an_eager_vmap_are_those_of_jax():
-    """Its multiplications are not folded into one another, as in a program."""
+    """Multiplications are not folded into one another, as they would be in one program."""
     keys = jax.random.split(KEY, 2)
     identical(jax.vmap(draw_with(make))(keys), jax.vmap(draw_with(jaxs))(keys))
 

@@ -58,7 +58,7 @@ def test_attention(kind, implementation, name):
 
 @pytest.mark.parametrize("implementation", ["exact", "chunked"])
 def test_a_cache(implementation):
-    """Its heads are split as well."""
+    """The heads of a cache are split as well."""
     mesh = Mesh(np.array(jax.devices()), ("heads",))
     split = NamedSharding(mesh, PartitionSpec(None, None, "heads"))
     cache = functional.init_cache(SHAPE, SHAPE)

@@ -1,4 +1,4 @@
-"""Mistakes that come with a program: sizes, the order of axes, and windows that are too large."""
+"""Mistakes in programs: sizes, the order of axes, and windows that are too large."""
 
 import jax
 import jax.numpy as jnp

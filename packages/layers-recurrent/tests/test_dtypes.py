@@ -101,7 +101,7 @@ def test_param_dtype_is_that_of_parameters_and_carry(name):
     ("name", "dtype"), [("lstm", jnp.bfloat16), ("gru", jnp.float16), ("simple", jnp.bfloat16)]
 )
 def test_gradients_in_half_precision(name, dtype):
-    """They have the types of what is differentiated, and are near those in float32."""
+    """Gradients have the types of their arguments, and are near those in float32."""
     cell, _ = CELLS[name]
     at = (*declared(name), inputs(name, B, 3))
 

@@ -59,7 +59,7 @@ def gru(**options):
 
 
 class Counted(linen.RNNCellBase):
-    """Its carry is one count for the whole batch, or one for each sequence."""
+    """A cell whose carry is one count for the whole batch, or one for each sequence."""
 
     for_each: bool = False
 

@@ -185,7 +185,7 @@ def test_decoding_with_a_split_batch(mesh):
 
 
 class Product(nn.Module):
-    """Leaves it to JAX how the product of two split arrays is split."""
+    """Lets JAX choose how the product of two split arrays is split."""
 
     def __call__(self, x):
         return x @ x.T

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Its options."""
+    """The parser of the command line's options."""
     made = argparse.ArgumentParser(prog="nox -s fuzz --", description=__doc__)
     made.add_argument("--seconds", type=float, default=60, help="how long, 60 unless given")
     made.add_argument("--seed", type=int, default=0, help="which programs, 0 unless given")

@@ -7,8 +7,8 @@
 
 but traces and compiles the layer once. The variables of all layers are stored together, stacked
 along a new first axis, and a `jax.lax.scan` runs over that axis. Layer i draws the keys that it
-would draw in the loop, so parameters and dropout masks have the loop's bits, and a model can switch
-between the two forms; `stacking` converts what was trained in one form to the other.
+would draw in the loop, so parameters and dropout masks are the loop's bit for bit, and a model can
+switch between the two forms; `stacking` converts what was trained in one form to the other.
 
 The first `carry` arguments go from layer to layer. All other arguments are the same for each layer,
 except for those named in `per_layer`, which hold a value for each layer along their first axis.

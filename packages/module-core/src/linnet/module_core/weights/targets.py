@@ -283,7 +283,7 @@ def _note_fields(target: Target, module: linen.Module, path: Path) -> None:
 def _called(
     target: Target, module: linen.Module, inputs: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Notes the layers that a call reaches; the shapes of the variables that `init` makes."""
+    """Notes the layers that a call reaches; returns the shapes of the variables of `init`."""
 
     def interceptor(
         next_fun: Callable[..., Any],

@@ -50,9 +50,9 @@ def from_torch(
         shapes and dtypes matter. The call shows which layers the variables belong to.
       options: keyword arguments of that call.
       rename: PyTorch's names -> ours, applied in order: {"model.layers.{i}": "blocks/{i}",
-        ".self_attn": "attention"}. Keys are prefixes, or with a dot at the beginning parts of names
-        anywhere; `{i}` matches a number; "blocks/block[{i}]" is layer i of variables that hold all
-        layers. The layers of `Repeat` are found without it.
+        ".self_attn": "attention"}. Keys are prefixes or, with a dot at the beginning, parts of
+        names anywhere; `{i}` matches a number; "blocks/block[{i}]" is layer i of variables that
+        hold all layers. The layers of `Repeat` are found without it.
       flattened: names of dense layers -> (C, H, W), the shape that PyTorch flattens before them, or
         None for nothing.
       transposed: patterns of the names of matrices that are stored as [in, out], such as
