@@ -154,6 +154,16 @@ class TestStructure:
         assert graphdef != nnx.graphdef(owner([2, variable, 2.0, array, "name", owner([3])]))
         assert nnx.state(5) == 5, "alone it is the data"
 
+    def test_what_an_attribute_holds_decides_whether_it_is_data(self):
+        module = nnx.Module()
+        module.held = None
+        assert not nnx.state(module)
+        for value in (nnx.Param(1.0), [nnx.Param(1.0)], {"a": jnp.ones(1)}, (jnp.ones(1),)):
+            module.held = value
+            assert len(jax.tree.leaves(nnx.state(module))) == 1
+        module.held = 3
+        assert not nnx.state(module)
+
     def test_a_state_from_jit_puts_no_arrays_in_the_place_of_plain_values(self):
         node = {"a": 1, "w": nnx.Param(jnp.ones(2))}
         graphdef, state = nnx.split(node)
