@@ -42,7 +42,7 @@ def same_draws(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_its_own() -> Iterator[None]:
-    """For tests that compare bits: no program that others have compiled quickly."""
+    """For tests that compare bits: drops programs that other tests have compiled quickly."""
     with fully_compiled():
         yield
 
@@ -116,7 +116,7 @@ def run_afresh(*programs: str, **environment: str) -> None:
 
     Args:
       programs: the source of each.
-      environment: variables to set besides.
+      environment: additional variables to set.
     """
     done = subprocess.run(
         [sys.executable, "-c", _EACH_PROGRAM, *programs],

@@ -89,7 +89,7 @@ class Stack(nnx.Module):
     Args:
       config: sizes and options.
       stack: "encoder" or "decoder".
-      parts: the names of tensors, which tell which parts exist.
+      parts: the names of tensors, which show which parts exist.
     """
 
     def __init__(

@@ -102,7 +102,7 @@ class Bert(nnx.Module):
 
     Args:
       config: sizes and options.
-      parts: the names of tensors, which tell which parts exist.
+      parts: the names of tensors, which show which parts exist.
     """
 
     def __init__(self, config: Mapping[str, Any], parts: str, *, rngs: nnx.Rngs) -> None:

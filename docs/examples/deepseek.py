@@ -40,7 +40,7 @@ class LatentAttention(nnx.Module):
     """Causal attention whose keys and values are maps of the tokens' latents.
 
     Args:
-      of: the checkpoint, which has the sizes and tells which parts exist.
+      of: the checkpoint, which has the sizes and shows which parts exist.
     """
 
     def __init__(self, of: Checkpoint, *, rngs: nnx.Rngs) -> None:

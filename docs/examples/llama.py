@@ -5,7 +5,7 @@
 CHECKPOINT is a folder with config.json and model.safetensors, which may be several files. If it is
 omitted, a tiny model with random weights is loaded. One class serves for Llama, Mistral, Qwen 2 and
 3, Gemma 1 to 3, Phi-3 and Granite: their sizes and options are in config.json, and the names of the
-tensors tell which parts they have. The layers are traced and compiled once (`nnx.Repeat`), or, if
+tensors show which parts they have. The layers are traced and compiled once (`nnx.Repeat`), or, if
 they alternate, once for each kind.
 
 The program generates twelve tokens after each of two prompts, with a cache. It then trains low-rank
@@ -97,7 +97,7 @@ class Block(nnx.Module):
 
     Args:
       kind: the options of attention in which layers may differ.
-      of: the checkpoint, which has the sizes and tells which parts exist.
+      of: the checkpoint, which has the sizes and shows which parts exist.
       rank: of adapters around the projections of attention; 0 for none.
     """
 

@@ -53,7 +53,7 @@ class Mixture(nnx.Module):
     """Gated feed-forward layers, of which a router chooses some for each token.
 
     Args:
-      of: the checkpoint, which has the sizes and tells which parts exist.
+      of: the checkpoint, which has the sizes and shows which parts exist.
     """
 
     def __init__(self, of: Checkpoint, *, rngs: nnx.Rngs) -> None:

@@ -251,7 +251,7 @@ def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast):
 
 
 def test_dropout_s_gradient_has_the_coins_of_its_output():
-    """The output is linear in the value: its gradient tells which weights were kept."""
+    """The output is linear in the value: its gradient shows which weights were kept."""
     query, key, value = case()
 
     @jax.jit

@@ -272,7 +272,7 @@ DENSE_SHAPES = {"weight": (8, 8), "bias": (8,)}
 
 
 class Nested(nnx.Module):
-    """Layers in lists and sequences, which are in a layer that is repeated itself."""
+    """Layers in lists and sequences, which are in a layer that is itself repeated."""
 
     def __init__(self, rngs):
         linear = functools.partial(nnx.Linear, 8, 8)
@@ -449,7 +449,7 @@ def test_sequences_in_sequences(style):
 
 
 def test_keys_without_a_bias():
-    """Whisper and BEiT have none: it adds the same to all logits of a query."""
+    """Keys have no bias in Whisper and BEiT: it would add the same to all logits of a query."""
     shapes = {k: s for k, s in SEPARATE.items() if k != "attention.k_proj.bias"}
     state_dict = state_of(**{k.replace("attention.", ""): s for k, s in shapes.items()})
     state_dict = {k: v for k, v in state_dict.items() if "mlp" not in k}

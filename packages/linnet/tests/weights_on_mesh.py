@@ -140,7 +140,7 @@ def refused(error, target, match, tmp_path):
 
 
 def test_a_place_that_does_not_fit(tmp_path):
-    """Nothing is replaced, not even the values before it."""
+    """Nothing is replaced, not even the values before the one that doesn't fit."""
     abstract = AbstractMesh((4, 2), AXES)
     layer = nnx.eval_shape(lambda: nnx.Linear(24, 16, rngs=nnx.Rngs(0)))
     sharding = NamedSharding(abstract, PartitionSpec("fsdp"))

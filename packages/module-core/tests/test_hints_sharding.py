@@ -26,7 +26,7 @@ def on_an_abstract_mesh(*, set_it):
     rows = {"w": NamedSharding(mesh.abstract_mesh, P("x"))}
     if not set_it:
         return sharding.place({"w": np.ones(2)}, rows)
-    if not hasattr(jax, "set_mesh"):  # jax 0.6 doesn't tell which mesh is set
+    if not hasattr(jax, "set_mesh"):  # jax 0.6 doesn't show which mesh is set
         return None
     with jax.set_mesh(mesh):
         return sharding.place({"w": np.ones(2)}, rows)

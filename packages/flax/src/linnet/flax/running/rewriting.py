@@ -4,7 +4,7 @@
     python -m linnet.flax rewrite PATH... --check   the same; fails if anything would change
     python -m linnet.flax rewrite PATH... --write   changes the files
 
-LibCST tells which names of a program are Flax's (it knows scopes and shadowing), and where they
+LibCST finds which names of a program are Flax's (it knows scopes and shadowing), and where they
 are in the text. Only these places are replaced, so comments, formatting and strings stay as they
 are; in a notebook (.ipynb), only code cells are rewritten. A name that Linnet doesn't have stays as
 it is, gets a comment line, and is listed at the end; so do strings that name a module of Flax,

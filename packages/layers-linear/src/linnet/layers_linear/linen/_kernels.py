@@ -23,7 +23,7 @@ def kernel_of(
     try:
         kernel: Array = module.param("kernel", init, shape, dtype)
     except ScopeParamShapeError as error:
-        # The requested shape tells which of the kernel's last two dimensions belongs to the inputs.
+        # The requested shape shows which of the kernel's last two dimensions belongs to the inputs.
         (stored,) = jax.tree.leaves(module.get_variable("params", "kernel"))  # out of its box
         axis = -2 if shape[-2] != stored.shape[-2] else -1
         features = stored.shape[axis] * (inputs[-1] // shape[axis] if shape[axis] else 1)

@@ -1,4 +1,4 @@
-"""Variables of linen as those of nnx, and back."""
+"""Linen variables as nnx variables, and back."""
 
 from linnet.module_core.bridge import NNXMeta as NNXMeta
 from linnet.module_core.bridge import linen_vars_to_nnx_attrs as linen_vars_to_nnx_attrs

@@ -202,11 +202,11 @@ def _mapped_as(key: jax.Array, placeholder: jax.Array) -> jax.Array:
 
 
 class _NotToldError(Exception):
-    """A trace does not tell what `init` returns."""
+    """A trace does not show what `init` returns."""
 
 
 def may_trace(module: Module, frame: Frame) -> bool:
-    """Whether a trace may tell what `init` returns: outside of transforms, meshes and debugging."""
+    """Whether a trace may show what `init` returns: outside of transforms, meshes and debugging."""
     return (
         type(module) not in _eager_classes
         and "params" in frame.keys
@@ -260,7 +260,7 @@ def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any
 
 
 def run_eagerly_from_now_on(module: Module) -> None:
-    """Notes that a trace did not tell what `init` returns, but an eager run did."""
+    """Notes that a trace did not show what `init` returns, but an eager run did."""
     _eager_classes.add(type(module))
 
 

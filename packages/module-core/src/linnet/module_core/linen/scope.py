@@ -408,7 +408,7 @@ class Scope(ScopeMethods):
         return strong(make())
 
     def in_own_trace(self) -> bool:
-        """Whether no other trace began since the call's: not in a `jax.jit` in a method, say."""
+        """Whether no other trace has begun since the call's: False in a `jax.jit` in a method."""
         return _compat.trace_state() == self.frame.trace
 
     def _check_shape(
