@@ -91,7 +91,7 @@ def resolve(path):
 
 
 def test_the_guide_names_what_there_is(recwarn):
-    """Both columns of its table of names resolve."""
+    """Both columns of the page's table of names resolve."""
     rows = [
         row.split("|")[1:3] for row in GUIDE.read_text("utf-8").splitlines() if row[:7] == "| `flax"
     ]

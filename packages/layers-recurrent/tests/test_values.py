@@ -179,7 +179,7 @@ ONE_PRODUCT = pytest.mark.parametrize(
 @pytest.mark.usefixtures("x64")
 @ONE_PRODUCT
 def test_gradient_of_a_ragged_sequence(name, at_once, monkeypatch):
-    """By parameters, carry and inputs, against differences in every direction of the loop."""
+    """For parameters, carry and inputs, against finite differences in every direction."""
     if at_once:
         monkeypatch.setattr(_products, "ROWS_OF_ALL_BLOCKS", 1)
     cell, step = CELLS[name]
@@ -228,7 +228,7 @@ def test_gradient_of_a_ragged_sequence(name, at_once, monkeypatch):
     ("name", "at_once"), [("lstm", False), ("gru", False), ("gru", True), ("residual", False)]
 )
 def test_forward_mode_and_a_second_derivative(name, at_once, monkeypatch):
-    """The tangent of the gradient, forwards over backwards and backwards over forwards."""
+    """The tangent of the gradient, forward over reverse and reverse over forward."""
     if at_once:
         monkeypatch.setattr(_products, "ROWS_OF_ALL_BLOCKS", 1)
     cell, _ = CELLS[name]
@@ -259,7 +259,7 @@ def test_forward_mode_and_a_second_derivative(name, at_once, monkeypatch):
 
 
 def test_many_rows_take_one_product_for_all_gates(monkeypatch):
-    """In the gradient alone, and only then: the forward pass keeps the gates apart."""
+    """Only in the gradient: the forward pass keeps the gates apart."""
     params, _ = declared("gru")
     xs = inputs("gru", 64, 2)
 

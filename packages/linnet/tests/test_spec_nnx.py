@@ -1,6 +1,6 @@
 """What `nnx.Module` is documented to do, statement by statement.
 
-Warnings are errors here, so all of it works without a word of deprecation.
+Warnings are errors here, so all of it works without deprecation warnings.
 """
 
 import inspect

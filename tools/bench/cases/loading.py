@@ -77,7 +77,7 @@ FORMS: dict[str, Callable[[Path], object]] = {
 
 
 def peak(form: str, path: str) -> int:
-    """The bytes by which the process grows at most, which is to be a new one."""
+    """The most bytes by which the process grows, which must be a new one."""
     np.asarray(jax.numpy.zeros(2) + 1)  # the device exists
     importlib.import_module("safetensors.numpy")
     before = _memory("VmRSS")

@@ -65,7 +65,7 @@ class Clock(threading.local):
     calls: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
-        # What is still open began before; of what is long past, nothing can be part of it.
+        # What is still open began before; nothing can be part of what is long past.
         self.past: deque[Interval] = deque(maxlen=10_000)
         # The kinds of the calls that are running: a module within a module isn't another call.
         self.open: set[str] = set()

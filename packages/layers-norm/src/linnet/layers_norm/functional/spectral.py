@@ -1,6 +1,6 @@
 """Spectral normalization (Miyato et al. 2018, arXiv:1802.05957): by the largest singular value.
 
-    W / σ σ = v W uᴴ, the largest singular value of W once u and v have converged
+    W / σ        σ = v W uᴴ, the largest singular value of W once u and v have converged
 
 u and v are unit vectors that power iteration turns toward the singular vectors of σ:
 
