@@ -76,7 +76,7 @@ assert made == modules | {{"LazyRng", "LogicallyPartitioned", "Partitioned"}}, m
 
 NNX_GENERATES_THE_METHODS_OF_PYTREES = f"""{GENERATED}
 import linnet.nnx
-assert made == {{"NodeStates", "Statistics", "TrainState"}}, made
+assert made == {{"NodeStates", "Statistics", "TrainState", "VariableMetadata"}}, made
 """
 
 EVERY_NAME_OF_NNX = """

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ...errors import ArgumentError
-from ...records import Fields
 
 A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,34 +20,17 @@ HOOKS = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_r
 """Metadata keys of hooks: functions (or tuples of them) that run at the event that they name."""
 
 
-class VariableMetadata(Fields, Generic[A]):
+@dataclasses.dataclass
+class VariableMetadata(Generic[A]):
     """A value with the metadata and hooks of the variable that will hold it."""
 
     raw_value: A
-    on_set_value: tuple[Callable[..., Any], ...]
-    on_get_value: tuple[Callable[..., Any], ...]
-    on_create_value: tuple[Callable[..., Any], ...]
-    on_add_axis: tuple[Callable[..., Any], ...]
-    on_remove_axis: tuple[Callable[..., Any], ...]
-    metadata: Mapping[str, Any]
-
-    def __init__(
-        self,
-        raw_value: A,
-        on_set_value: tuple[Callable[..., Any], ...] = (),
-        on_get_value: tuple[Callable[..., Any], ...] = (),
-        on_create_value: tuple[Callable[..., Any], ...] = (),
-        on_add_axis: tuple[Callable[..., Any], ...] = (),
-        on_remove_axis: tuple[Callable[..., Any], ...] = (),
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.raw_value = raw_value
-        self.on_set_value = on_set_value
-        self.on_get_value = on_get_value
-        self.on_create_value = on_create_value
-        self.on_add_axis = on_add_axis
-        self.on_remove_axis = on_remove_axis
-        self.metadata = {} if metadata is None else metadata
+    on_set_value: tuple[Callable[..., Any], ...] = ()
+    on_get_value: tuple[Callable[..., Any], ...] = ()
+    on_create_value: tuple[Callable[..., Any], ...] = ()
+    on_add_axis: tuple[Callable[..., Any], ...] = ()
+    on_remove_axis: tuple[Callable[..., Any], ...] = ()
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def all_metadata(self) -> dict[str, Any]:
         """The metadata including the hooks, in the form that a variable stores."""
