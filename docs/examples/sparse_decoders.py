@@ -7,8 +7,8 @@ Qwen 2 or 3 MoE (arXiv:2505.09388), OLMoE (arXiv:2409.02060), gpt-oss (arXiv:250
 MoE (arXiv:2508.06471) or dots.llm1 (arXiv:2506.05767). If it is omitted, a tiny model with random
 weights is loaded. These models differ from Llama only in their feed-forward layers, and gpt-oss
 also has sinks in its attention; the other parts are imported from llama.py. deepseek.py has the
-same feed-forward layers with another attention, and mixture_of_experts.py trains such a layer. If
-CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
+same feed-forward layers with a different attention, and mixture_of_experts.py trains such a layer.
+If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
 
 Shapes: N tokens, W width, H hidden, E experts, K experts for a token, R = N · K.
 """
@@ -100,7 +100,7 @@ class Mixture(nnx.Module):
         """The experts of tokens [N, W], [N, K], and the weights of their outputs, [N, K]."""
         logits = self.router(tokens).astype(jnp.float32)  # [N, E]
         scores = ranks = nnx.softmax(logits)
-        counted = 1  # so many of a group's experts decide whether the group is chosen
+        counted = 1  # how many of a group's experts decide whether it is chosen
         if isinstance(self.router, Router):
             scores, counted = nnx.sigmoid(logits), 2
             ranks = scores + self.router.e_score_correction_bias

@@ -1,7 +1,7 @@
 """What the API pages show: every public name, in the module where a program imports it from.
 
 Read from the sources as text, without importing anything: a module's public names are those of its
-`__all__`; without one, what it defines under a name without underscore, what it imports `as`
+`__all__`; without one, what it defines under a name without an underscore, what it imports `as`
 itself, and what an `import *` brings. Names that are modules are parts, with names of their own. A
 package that holds nothing of its own (a facade: it installs several modules) gets a list of its
 names, each of which links to its description. A new package or name thus appears automatically.
@@ -194,7 +194,7 @@ def external(path: str) -> str:
 
 @cache
 def file_of(module: str) -> Path | None:
-    """The file of a module of ours, or None if it is none."""
+    """The file of a module of ours, or None for any other path."""
     if not module:
         return None
     relative = Path(*module.split("."))

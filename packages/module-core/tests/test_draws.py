@@ -83,7 +83,7 @@ def test_every_dtype(monkeypatch, dtype):
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
 def test_every_generator_and_kind_of_key(monkeypatch, impl):
-    """Including those whose bits depend on a batch."""
+    """The generators include those whose bits depend on a batch."""
     model = Leaves(("normal", "glorot_uniform"))
     assert compare(monkeypatch, model, jax.random.key(3, impl=impl)) == 2
 
