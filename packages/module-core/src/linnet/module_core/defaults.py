@@ -30,7 +30,7 @@ def is_default(cls: type, name: str, value: object) -> bool:
     default = defaults[name]
     if value is default:
         return True
-    # Arrays compare element by element, and other values may raise.
+    # Arrays compare element by element, and other values may raise an error.
     if type(value) is not type(default) or hasattr(value, "shape"):
         return False
     try:

@@ -85,7 +85,7 @@ class Frame:
         lasting: bool = False,
         flags: Mapping[str, Any] | None = None,
     ) -> None:
-        in_filter(mutable, "params")  # an invalid filter raises now, not at the first write
+        in_filter(mutable, "params")  # an invalid filter fails now, not at the first write
         self.collections = collections
         self.keys = keys
         self.mutable = mutable
