@@ -109,6 +109,10 @@ class DtypeError(LinnetError, ValueError):
     """An array or computation has the wrong dtype."""
 
 
+class UnboundAxisError(ArgumentError, NameError):
+    """A name of an axis is not being mapped over; a `NameError`, too, as JAX raises for it."""
+
+
 class MissingExtraError(LinnetError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jax import lax
 
-from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.errors import ShapeError, UnboundAxisError
 from linnet.module_core.layers import Array, Axes, AxisName, Shape, as_array, axes_of, fraction
 
 
@@ -50,10 +50,10 @@ def require_bound(axis_name: AxisName) -> None:
     """Checks that `axis_name` is being mapped over.
 
     Raises:
-      ArgumentError: it is not.
+      UnboundAxisError: it is not.
     """
     if not is_bound(axis_name):
-        raise ArgumentError(
+        raise UnboundAxisError(
             f"axis_name={axis_name!r} is not the name of an axis that is being mapped over here.",
             hint=f"Call it inside jax.vmap(..., axis_name={axis_name!r}), jax.pmap or "
             "jax.shard_map with an axis of this name. On one device, or under plain jax.jit with "
