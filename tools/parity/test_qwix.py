@@ -1,7 +1,7 @@
 """qwix, a library that quantizes and adapts Flax's models, on Linnet's: the same numbers.
 
 It depends on internals of both: it gives modules another class, wraps their methods again, asks
-which module is running, replaces jax's functions and `promote_dtype` by its own, and finds
+which module is running, replaces jax's functions and `promote_dtype` with its own, and finds
 parameters by the identity of their arrays.
 """
 

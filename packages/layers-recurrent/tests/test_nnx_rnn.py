@@ -382,7 +382,7 @@ MISTAKES = [
     (
         lambda: nnx.RNN(Growing(Rngs(dropout=1)))(X),
         ArgumentError,
-        r"RNN: A step changed what Growing consists of: it has a new seen",
+        r"RNN: A step changed what Growing consists of: it adds seen",
     ),
     (
         lambda: capture(nnx.RNN(Sowing(Rngs(dropout=1))), Intermediate)(X),

@@ -71,7 +71,7 @@ CASES = [
     ),
     Case(
         "init-eager-processor",
-        "the same in the processor's time, for a machine that is busy",
+        "the same in processor time, for a busy machine",
         {form: eager_init(form, clock=PROCESS) for form in _FORMS},
         [Comparison(LINNET, FLAX), Comparison(LINNET, BY_HAND)],
     ),

@@ -322,7 +322,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         try:
             return super().from_config(config)
         except TypeError as error:
-            # Keras replaces every error by its own, with the whole configuration.
+            # Keras replaces every error with its own, with the whole configuration.
             if isinstance(error.__context__, LinnetError):
                 raise error.__context__ from None
             raise

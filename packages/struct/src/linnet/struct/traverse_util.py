@@ -174,7 +174,7 @@ def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> dict[Any, A
 def path_aware_map(
     f: Callable[[PathParts, Any], Any], nested_dict: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Mapping[str, Any]]:
-    """Replaces each leaf of a nested dict by `f(path, leaf)`.
+    """Replaces each leaf of a nested dict with `f(path, leaf)`.
 
     Args:
       f: takes the path, a tuple of keys, and the leaf.

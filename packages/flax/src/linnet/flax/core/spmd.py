@@ -1,7 +1,7 @@
 """`flax.core.spmd`: rules from logical axes to those of a mesh, applied to any form of sharding.
 
 A sharding is a `PartitionSpec`, a tuple of names, a `NamedSharding`, or a `Format` that has one.
-Each function takes all of them, and leaves None unchanged. A rule replaces one entry by another;
+Each function takes all of them, and leaves None unchanged. A rule replaces one entry with another;
 `linen.logical_to_mesh_axes` also ensures that an array uses an axis of the mesh only once.
 """
 

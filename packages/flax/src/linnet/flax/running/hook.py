@@ -56,7 +56,7 @@ class Finder:
         """The import system's own module will do: it is replaced when it is executed."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Replaces the new module by Linnet's."""
+        """Replaces the new module with Linnet's."""
         name = module.__name__
         found = import_module(f"linnet.{name}")
         # In the end, an import takes what is in sys.modules now. The module's own __name__,

@@ -113,7 +113,7 @@ def _loop(axes: Mapping[Any, Any], forked: All, unroll: int) -> Callable[..., An
         after = as_before(after, before)
         if (found := graphdef(cell)) != structure:
             raise ArgumentError(
-                f"A step changed what {type(cell).__name__} consists of: it has"
+                f"A step changed what {type(cell).__name__} consists of: it"
                 f" {_difference(structure, found)}.",
                 hint="A loop has one program for all steps: make all variables in the cell's"
                 " constructor, and keep what changes in them.",
@@ -161,5 +161,5 @@ def _require_same_form(before: object, after: object) -> None:
 def _difference(before: GraphDef[Any], after: GraphDef[Any]) -> str:
     old, now = set(before.paths), set(after.paths)
     new, gone = sorted(now - old, key=str), sorted(old - now, key=str)
-    found = [f"a new {path_text(p)}" for p in new] + [f"no more {path_text(p)}" for p in gone]
-    return ", ".join(found) or "another static attribute"
+    found = [f"adds {path_text(p)}" for p in new] + [f"removes {path_text(p)}" for p in gone]
+    return ", ".join(found) or "changes a static attribute"

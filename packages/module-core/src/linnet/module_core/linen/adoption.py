@@ -70,7 +70,7 @@ def map_modules(
     *,
     of: Callable[[Any], bool] = is_module,
 ) -> Any:
-    """Replaces every module in `value` by `fn(path, module)`; lists and dicts become immutable.
+    """Replaces every module in `value` with `fn(path, module)`; lists and dicts become immutable.
 
     With `of=is_place`, handles on variables are replaced, too.
 

@@ -1,6 +1,6 @@
 """`init_with_output` in a program that jax is tracing: equal draws are compiled once.
 
-`draws` replaces results of a program by elements of groups. Here the program also computes with
+`draws` replaces results of a program with elements of groups. Here the program also computes with
 the parameters, so their groups have to come first, and are known only at its end. The method is
 therefore traced into a program of its own, whose last results are the recorded draws. Then
 

@@ -47,7 +47,7 @@ class Column:
         return max(map(len, self.lines()), default=0)
 
     def map(self, fn: Callable[[str], list[str]]) -> Column:
-        """Replaces each line by the lines `fn(line)`."""
+        """Replaces each line with the lines `fn(line)`."""
 
         def each(lines: list[str]) -> list[str]:
             return [new for line in lines for new in fn(line)]

@@ -283,7 +283,7 @@ def draw_from(path: Path, stream: RngStream) -> Array:
 
 
 def copy_with(node: N, rules: list[Rule], graph: bool | None) -> N:
-    """Copies an object, and replaces each stream by the first rule that it passes."""
+    """Copies an object, and replaces each stream as the first rule that it matches says."""
 
     def replaced(path: Path, value: object) -> object:
         if not isinstance(value, RngStream):

@@ -44,7 +44,7 @@ def is_node(x: object) -> bool:
 
 
 def detach_nodes(tree: object, roots: list[Any], index_of: dict[int, int]) -> Any:
-    """Replaces the objects in a tree by holes; appends each object to `roots` once."""
+    """Replaces the objects in a tree with holes; appends each object to `roots` once."""
     kind = kind_of(tree)
     if kind in _NODES:
         return _hole(tree, roots, index_of)
@@ -67,7 +67,7 @@ def _hole(node: object, roots: list[Any], index_of: dict[int, int]) -> Hole:
 
 
 def put_back(tree: T, roots: Sequence[Any]) -> T:
-    """Replaces the holes in a tree by the roots."""
+    """Replaces the holes in a tree with the roots."""
     if isinstance(tree, Hole):
         root: T = roots[tree.index]
         return root

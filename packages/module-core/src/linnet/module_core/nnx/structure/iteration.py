@@ -152,7 +152,7 @@ def recursive_map(f: Callable[[Path, Any], Any], node: A, /, *, graph: bool | No
 
 
 class _RecursiveMap:
-    """Copies objects, each once, and replaces each value in them by a function's result."""
+    """Copies objects, each once, and replaces each value in them with a function's result."""
 
     def __init__(self, f: Callable[[Path, Any], Any]) -> None:
         self._f = f

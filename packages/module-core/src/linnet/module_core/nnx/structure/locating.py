@@ -2,7 +2,7 @@
 
 An error is located in the innermost module that it passes. The path to that module is known only
 from further out: each module that the error passes on its way looks for the innermost one among its
-submodules, and replaces the path so far by the path to it. So the path begins at the module that
+submodules, and replaces the path so far with the path to it. So the path begins at the module that
 the user called, and no path is computed unless an error is raised.
 
     In blocks[0].attention (Attention), method __call__.

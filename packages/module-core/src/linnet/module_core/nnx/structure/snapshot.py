@@ -10,8 +10,8 @@ The check that they are unchanged has three steps, cheapest first:
 3. Edits of plain lists and dicts, and of static values that can be edited in place, are not
    counted, so these are compared at every check. Most models have few.
 
-A raw array held by an object is data: replacing it by another array keeps the structure. Containers
-with raw arrays are compared item by item, where any array matches.
+A raw array held by an object is data: replacing it with another array keeps the structure.
+Containers with raw arrays are compared item by item, where any array matches.
 
 A snapshot refers only to its root's `__dict__`, not to the root, so there is no reference cycle: a
 dropped model is freed immediately.

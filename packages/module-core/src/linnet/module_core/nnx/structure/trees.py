@@ -1,6 +1,6 @@
 """Converts trees with objects to trees that a user-defined transform can pass to jax, and back.
 
-`to_tree` replaces each object in a tree by a `NodeStates`, the structure and states of a split;
+`to_tree` replaces each object in a tree with a `NodeStates`, the structure and states of a split;
 `from_tree` restores the objects. Both use one split or merge context, so an object that occurs
 twice is split once and restored as one object. Under a tag they are two of the four steps of an
 `update_context`, by which changes reach the caller's objects.
@@ -111,7 +111,7 @@ def to_tree(
     ctxtag: Hashable | None = None,
     check_aliasing: bool = True,
 ) -> Any:
-    """Replaces each object in a tree by the result of `split_fn`, a `NodeStates` by default.
+    """Replaces each object in a tree with the result of `split_fn`, a `NodeStates` by default.
 
     Args:
       tree: containers of modules, variables, arrays and other leaves.

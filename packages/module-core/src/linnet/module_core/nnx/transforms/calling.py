@@ -124,7 +124,7 @@ def adds_gradient(
 def gives_gradient(
     transform: Callable[Concatenate[Callable[..., Any], Options], Any],
 ) -> GivesGradient[Options]:
-    """Like `decorator`, for a transform that replaces the output of a function by its gradient."""
+    """Like `decorator`, for a transform that returns the gradient of a function's output."""
     either: GivesGradient[Options] = optional_function(transform)
     return either
 
