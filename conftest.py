@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests first that empty jax's caches, before others have filled them.
+    """Runs the tests that empty jax's caches first, before others have filled them.
 
     Otherwise each of their modules throws away what all tests before it have traced and compiled.
     """

@@ -173,7 +173,7 @@ def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Bert:
 def features(
     model: Bert, tokens: np.ndarray, is_real: np.ndarray, kinds: np.ndarray | None = None
 ) -> Outputs:
-    """The outputs of the model, compiled once for texts of a size."""
+    """The outputs of the model, compiled once for texts of one size."""
     return model(tokens, is_real, kinds)
 
 

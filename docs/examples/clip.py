@@ -207,7 +207,7 @@ def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Clip:
 
 @nnx.jit
 def logits(model: Clip, images: Any, tokens: Any) -> jax.Array:
-    """The logits of the model, compiled once for images and texts of a size."""
+    """The logits of the model, compiled once for images and texts of one size."""
     return model(images, tokens)
 
 

@@ -204,7 +204,7 @@ def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Swin:
 
 @nnx.jit
 def logits(model: Swin, images: Any) -> jax.Array:
-    """The logits of the model, compiled once for images of a size."""
+    """The logits of the model, compiled once for images of one size."""
     return model(images)
 
 

@@ -200,7 +200,7 @@ def load_model(folder: Path) -> tuple[T5, Mapping[str, Any]]:
 
 @nnx.jit
 def logits(model: T5, tokens: Ids, outputs: Ids) -> jax.Array:
-    """What the model says of `tokens` [B, S] and `outputs` [B, T]: [B, T, V]."""
+    """The logits [B, T, V] for `tokens` [B, S] and `outputs` [B, T]."""
     return model(tokens, outputs)
 
 

@@ -100,7 +100,7 @@ def test_rows(name):
     assert of_case(LINNET[name]) == of_case(FLAX[name])
 
 
-# With raw keys: XLA counts a typed one as -1 operation, which we avoid and Flax doesn't.
+# With raw keys: XLA counts a typed one as -1 operations, which we avoid and Flax doesn't.
 @pytest.mark.parametrize(
     "name",
     ["compact", "setup", "shared_field", "passed", "noisy", "counter_all", "images", "tokens"],

@@ -18,7 +18,7 @@ What is printed and what the page says are compared as text, where "..." matches
 number with three or more digits after the point may differ by one in the last: it was rounded, and
 versions of jax may differ. A statement is one at the top level, such as a whole loop.
 
-A page with tabs runs once for each label, as its readers read it: everything outside of tabs, and
+A page with tabs runs once for each label, as its readers read it: everything outside tabs, and
 in each set of tabs the one with that label, or the first if there is none.
 
     /// tab | linen

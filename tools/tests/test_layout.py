@@ -15,7 +15,7 @@ PACKAGES = {
 }
 each_package = pytest.mark.parametrize("package", PACKAGES)
 
-# Imports inside of functions, with the reason.
+# Imports inside functions, with the reason.
 WHEN_ASKED = {
     # Importing tables takes a seventh of the time of linen, and few programs draw one.
     ("linnet.module_core", "linen.module"): {"linen.summary"},

@@ -1,4 +1,4 @@
-"""The site's parts that work inside of mkdocs and griffe; `nox -s docs` runs these tests."""
+"""The site's parts that work inside mkdocs and griffe; `nox -s docs` runs these tests."""
 
 import logging
 import re

@@ -146,7 +146,7 @@ def test_package_is_complete(package):
     assert package.import_names
     for name in ("README.md", "CHANGELOG.md", "pyproject.toml", "tests"):
         assert (package.folder / name).exists(), f"{package.name} has no {name}"
-    # Each has its own: a source distribution can hold nothing from outside of its folder.
+    # Each has its own: a source distribution can hold nothing from outside its folder.
     license_file = package.folder / "LICENSE"
     assert license_file.exists(), f"{package.name} has no LICENSE: copy the repository's"
     assert license_file.read_bytes() == (workspace.ROOT / "LICENSE").read_bytes()

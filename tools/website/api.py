@@ -120,7 +120,7 @@ def _part(module: str, package: str | None, found: Api) -> Part:
 
     Args:
       module: its dotted name.
-      package: only definitions inside of this are described; None for a facade, which shows all.
+      package: only definitions inside this are described; None for a facade, which shows all.
       found: what is described already.
     """
     entries: list[Entry] = []
@@ -158,7 +158,7 @@ def exports(module: str) -> tuple[str, ...]:
 
 
 def resolve(path: str) -> str | None:
-    """Where `path` is defined: a name in a module, or a module; None if outside of the packages."""
+    """Where `path` is defined: a name in a module, or a module; None if outside the packages."""
     for _ in range(20):
         module, _, name = path.rpartition(".")
         if module and file_of(module) is None:  # it may be another module's name here

@@ -7,7 +7,7 @@ from .layer_table import LAYERS
 
 MODULES = linen
 
-# Products inside of layers, which round on purpose; see test_fp8.py.
+# Products inside layers, which round on purpose; see test_fp8.py.
 TESTED_APART = [
     linen.Fp8DirectDotGeneralOp,
     linen.Fp8DotGeneralOp,

@@ -151,7 +151,7 @@ OWN = (
 
 
 def signature(function, own=OWN):
-    """Without annotations and Linnet's own arguments, which must go by name."""
+    """Without annotations and Linnet's own arguments, which must be keyword-only."""
     whole = inspect.signature(function)
     kept = []
     for p in whole.parameters.values():

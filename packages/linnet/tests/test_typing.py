@@ -65,7 +65,7 @@ def test_mypy(folder):
 
 
 def test_pyright(folder):
-    # Pyright with its program in the wheel: the package pyright would fetch it in its first run.
+    # Pyright with its program in the wheel: the package pyright would fetch it on its first run.
     pytest.importorskip("basedpyright", reason="this environment was made without basedpyright")
     (folder / "pyrightconfig.json").write_text(json.dumps(PYRIGHT))
     run = subprocess.run(

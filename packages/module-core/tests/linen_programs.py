@@ -38,7 +38,7 @@ class Total(nn.Module):
 
 
 class Inline(nn.Module):
-    """Calls a function as its method: a program inside of a module takes one expression."""
+    """Calls a function as its method: a program inside a module takes one expression."""
 
     body: Any
 

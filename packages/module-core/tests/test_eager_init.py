@@ -1,4 +1,4 @@
-"""`init` outside of `jit`: a trace and the initial values, or an eager run where that differs."""
+"""`init` outside `jit`: a trace and the initial values, or an eager run where that differs."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""`init` outside of `jit` with lifted transforms: draws inside of them, and their bits.
+"""`init` outside `jit` with lifted transforms: draws inside them, and their bits.
 
 Programs are compiled with all optimizations: rounding depends on them.
 """

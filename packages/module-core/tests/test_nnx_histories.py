@@ -167,7 +167,7 @@ EDITS = [
 
 
 def edit(first, second, kind, which, amount):
-    """One edit of a node below one of the roots; the same inside and outside of jit."""
+    """One edit of a node below one of the roots; the same inside and outside jit."""
     nodes = nodes_below(second, nodes_below(first, []))
     node, other = nodes[which % len(nodes)], nodes[(which // 5) % len(nodes)]
     EDITS[kind](node, other, amount)

@@ -1,4 +1,4 @@
-"""What jax traces once for one structure, nnx does, too: jit, scan and remat.
+"""What jax traces once for one structure, nnx traces once, too: jit, scan and remat.
 
 Loops and branches take their functions at every call, and are traced at every call.
 """

@@ -1,6 +1,6 @@
 """Mistakes with lifted transforms: the message says which argument or variable, and what to write.
 
-What a message tells to write is tried here.
+What a message says to write is tried here.
 """
 
 from typing import Any

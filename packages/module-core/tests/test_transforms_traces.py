@@ -1,6 +1,6 @@
 """Lifted transforms within plain ones: nothing traced reaches a variable of an outer trace.
 
-Each lifted transform runs under each plain transform of jax, on a module bound outside of it. A
+Each lifted transform runs under each plain transform of jax, on a module bound outside it. A
 write raises an error, as a plain write does, and changes nothing; a read works.
 """
 

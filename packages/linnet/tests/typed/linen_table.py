@@ -170,7 +170,7 @@ assert_type(nn.merge_param("rate", 0.1, None), float)
 assert_type(nn.FrozenDict({"a": 1})["a"], int)
 
 
-# Dataclasses. A class decorator cannot add a method: `replace` is known of `PyTreeNode` alone.
+# Dataclasses. A class decorator cannot add a method: `replace` is known for `PyTreeNode` alone.
 
 
 class Node(struct.PyTreeNode):

@@ -88,7 +88,7 @@ class Recipe(ABC):
         """`key`, or one that draws the same bits and compiles more quickly.
 
         Libraries use it for a jitted loop of draws (`linnet.module_core.linen`), since the calls
-        inside of it get traced keys. Call it outside of the loop.
+        inside it get traced keys. Call it outside the loop.
 
         Args:
           key: a PRNG key, typed or raw.

@@ -32,7 +32,7 @@ _MOST = 2**31  # numbers of one array: their positions have 32 bits
 
 
 def is_quicker(key: Any, shape: tuple[Any, ...]) -> bool:
-    """Whether an array is drawn from `key` outside of `jit`, on one CPU, by JAX's usual generator.
+    """Whether an array is drawn from `key` outside `jit`, on one CPU, by JAX's usual generator.
 
     That is threefry, partitionable: the bits depend on the key and the position alone.
     """

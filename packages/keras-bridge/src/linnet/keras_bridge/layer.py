@@ -241,7 +241,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         except Exception:
             if not known_inputs.has_unknown_sizes((args, kwargs)):
                 raise
-        # Outside of the handler, so that an error of the module doesn't mention the symbol.
+        # Outside the handler, so that an error of the module doesn't mention the symbol.
         found = []
         for size in SIZES:
             given: Any = known_inputs.with_sizes((args, kwargs), size)

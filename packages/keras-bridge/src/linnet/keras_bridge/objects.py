@@ -38,7 +38,7 @@ def to_config(value: Any, where: Place, to_json: Convert) -> dict[str, Any]:
     marks = value.__getstate__().get("_marks", {})
     for name, attribute in vars(value).items():
         place = where.field(name)
-        # Arrays outside of variables are state as well, unless marked with nnx.static.
+        # Arrays outside variables are state as well, unless marked with nnx.static.
         place = place.constants() if marks.get(name) is False else place.weights()
         attributes[name] = to_json(attribute, place)
     return {"attributes": attributes, "marks": dict(marks)}

@@ -28,7 +28,7 @@ from linnet.module_core.linen import Module, compact
 from linnet.module_core.typing import Array, Dtype
 
 normalize = standardize
-"""An older name of `standardize`."""
+"""An older name for `standardize`."""
 
 __all__ = [
     "Array",

@@ -1,6 +1,6 @@
 """The module systems of Linnet.
 
-`linen` has immutable modules whose variables live outside of them, and `nnx` has modules that own
+`linen` has immutable modules whose variables live outside them, and `nnx` has modules that own
 their variables. `boxes` defines values with metadata, `errors` all errors, `dtypes` the rule for
 computation dtypes, `config` the switches, `typing` the names for annotations, `training` what a
 training loop needs besides the model, `sharding` how whole models are laid out on a mesh, and

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @functools.cache
 def _trace_state_function() -> Callable[[], object]:
-    # In jax.extend.core since 0.7. In 0.6 it is in jax.core, which warns about it since 0.7.
+    # In jax.extend.core since 0.7. In 0.6 it is in jax.core, which warns about it from 0.7 on.
     # `import jax.extend` takes 35 ms, hence at first use. Can be removed with jax 0.6.
     try:
         from jax.extend.core import get_opaque_trace_state
@@ -135,13 +135,13 @@ def bernoulli(
     return reshard(jax.random.bernoulli(key, p, shape), sharding)
 
 
-# If shard_map splits only some axes of a mesh, jax accepts sharding constraints inside it since
-# 0.8; older versions raise NotImplementedError for any. Can be removed with jax 0.7.
+# If shard_map splits only some axes of a mesh, jax accepts sharding constraints inside it from
+# 0.8 on; older versions raise NotImplementedError for any. Can be removed with jax 0.7.
 CONSTRAINS_BESIDE_MANUAL_AXES = jax.__version_info__ >= (0, 8)
 
 
 def format_elsewhere(format: Format, sharding: object) -> Format:
     """A format with the same layout in memory, and a different sharding."""
-    # The layout is `device_local_layout` until jax 0.7. Can be removed with jax 0.6.
+    # The layout is `device_local_layout` before jax 0.7. Can be removed with jax 0.6.
     layout = getattr(format, "layout", None) or getattr(format, "device_local_layout", None)
     return type(format)(layout, sharding)  # type: ignore[arg-type]

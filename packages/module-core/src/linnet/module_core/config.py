@@ -27,7 +27,7 @@ _FALSE = ("n", "no", "f", "false", "off", "0", "")
 
 
 def static_bool_env(varname: str, default: bool) -> bool:
-    """A truth value of an environment variable, such as "1", "yes", "off" or "false".
+    """The truth value of an environment variable, such as "1", "yes", "off" or "false".
 
     Raises:
       ArgumentError: the variable is something else.
@@ -49,7 +49,7 @@ def static_bool_env(varname: str, default: bool) -> bool:
 
 
 def static_int_env(varname: str, default: int | None) -> int | None:
-    """An integer of an environment variable.
+    """The integer value of an environment variable.
 
     Raises:
       ArgumentError: the variable is something else.

@@ -193,7 +193,7 @@ class Cursor(Generic[A]):
         return self._root.build()
 
     def build(self) -> A:
-        """The object that the cursor points at, with all changes inside of it.
+        """The object that the cursor points at, with all changes inside it.
 
         >>> c = cursor({"a": 1})
         >>> c["b"] = 2
@@ -207,7 +207,7 @@ class Cursor(Generic[A]):
     def apply_update(self, update_fn: Callable[[str, Node], Node]) -> Cursor[A]:
         """Replaces every object inside for which a function returns a different object.
 
-        Objects are visited from the outside in, and what is inside of a replaced one is not.
+        Objects are visited from the outside in, and what is inside a replaced one is not.
 
         Args:
           update_fn: takes the path, such as "encoder/layers/0", and the object; returns the same

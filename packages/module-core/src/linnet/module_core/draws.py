@@ -16,7 +16,7 @@ A value that was cast, constrained or otherwise changed is not replaced.
 **Which draws are recorded.** Those of initializers whose result depends on key, shape and dtype
 alone, and which may be called again: ours (their attribute `draws` is a hashable kind; a box around
 one passes it on) and those of `jax.nn.initializers`. Any other function runs once, as before. Draws
-under an inner transform belong to another trace and are left alone, except those inside of
+under an inner transform belong to another trace and are left alone, except those inside
 `linen.remat`, which returns them as they are (`linen.passages`).
 
 **Why the bits are equal.** A group runs the initializer on one key at a time, in a `scan`: the

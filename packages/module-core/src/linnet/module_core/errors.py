@@ -183,7 +183,7 @@ class NameInUseError(LinnetError):
 
 
 class AssignSubModuleError(LinnetError):
-    """A submodule was created outside of `setup` and compact methods."""
+    """A submodule was created outside `setup` and compact methods."""
 
 
 class SetAttributeInModuleSetupError(LinnetError):

@@ -91,7 +91,7 @@ def _is_older_mesh_set() -> bool:
 
 
 def _line_of_user() -> str:
-    """File and line of the innermost caller outside of Linnet and jax."""
+    """File and line of the innermost caller outside Linnet and jax."""
     frame = sys._getframe(1)
     while frame.f_globals.get("__name__", "").startswith(_OURS) and frame.f_back is not None:
         frame = frame.f_back

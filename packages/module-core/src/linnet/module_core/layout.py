@@ -32,7 +32,7 @@ def layout_of(x: object) -> NamedSharding | None:
     if sharding.mesh.empty or not any(sharding.spec):
         return None
     if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
-        # The mesh of an array has devices, but the mesh of its type has none: outside of a trace
+        # The mesh of an array has devices, but the mesh of its type has none: outside a trace
         # and without a mesh that is set, only the former works.
         sharding = NamedSharding(x.sharding.mesh, sharding.spec)  # type: ignore[attr-defined]
     layout: NamedSharding = sharding

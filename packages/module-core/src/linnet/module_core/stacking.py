@@ -5,7 +5,7 @@ and `scan` store one dict, whose arrays have the layers along the first axis. Bo
 same numbers, so trained parameters, optimizer states and checkpoints convert in both directions.
 
 A form is given by a path, such as "decoder/Block_{i}" and "decoder/Repeat_0/block", where {i} is
-the number of a layer. Wherever a tree has a mapping with this path in it, at the top or inside of
+the number of a layer. Wherever a tree has a mapping with this path in it, at the top or inside
 collections, optimizer states and tuples, it is converted.
 """
 

@@ -1,4 +1,4 @@
-"""The names of `flax.experimental.nnx`, an older name of `flax.nnx`."""
+"""The names of `flax.experimental.nnx`, an older name for `flax.nnx`."""
 
 import typing as _typing
 

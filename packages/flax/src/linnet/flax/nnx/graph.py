@@ -1,3 +1,3 @@
-"""The names of `flax.nnx.graph`: an older name of `graphlib`."""
+"""The names of `flax.nnx.graph`: an older name for `graphlib`."""
 
 from linnet.flax.nnx.graphlib import *  # noqa: F403

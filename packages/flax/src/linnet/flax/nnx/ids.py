@@ -1,4 +1,4 @@
-"""An older name of `flax.ids`."""
+"""An older name for `flax.ids`."""
 
 from linnet.flax.ids import FlaxId as FlaxId
 from linnet.flax.ids import UUIDManager as UUIDManager

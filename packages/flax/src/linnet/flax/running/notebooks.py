@@ -39,7 +39,7 @@ def rewrite_notebook(source: bytes, rewrite: Callable[[bytes], Rewritten]) -> Re
 
     Args:
       source: the file.
-      rewrite: what rewrites a program.
+      rewrite: the function that rewrites a program.
 
     Raises:
       ValueError: it isn't a notebook.
@@ -147,7 +147,7 @@ def _parse(text: str, at: int) -> tuple[_Value, int]:
 
 
 def _items(text: str, at: int) -> Iterator[_Value]:
-    """What is in brackets, keys and values alike, and last the bracket that closes."""
+    """What is in brackets, keys and values alike, and last the closing bracket."""
     at = _skip(text, at + 1)
     while text[at] not in "]}":
         item, at = _parse(text, at)

@@ -1,7 +1,7 @@
 """What `--report` shows when a program ends: the names of Flax that it used, and where time went.
 
 Names are recorded by the modules themselves: while a report is made, each module of the tree has a
-class whose attribute access notes the name, if the access comes from outside of Linnet.
+class whose attribute access notes the name, if the access comes from outside Linnet.
 
 Times are exclusive: what ran inside something else counts once, for the innermost kind. jax itself
 says when it has traced, lowered or compiled something (`jax.monitoring`). The rest are spans around

@@ -38,7 +38,7 @@ def rotated(
       itself: queries and keys come from the same inputs; otherwise keys are at 0, 1, ….
 
     Raises:
-      ArgumentError: positions are given that nothing uses, or that are outside of the cache.
+      ArgumentError: positions are given that nothing uses, or that are outside the cache.
     """
     if rotary is None:
         if positions is not None:

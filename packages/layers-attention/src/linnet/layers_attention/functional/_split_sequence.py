@@ -12,7 +12,7 @@ the loop over the blocks, and their gradients are summed over the devices after 
 every device would gather the queries as well, and compute all rows.
 
 This is left to XLA with dropout, since the blocks of all queries draw its masks, which must not
-depend on the number of devices; and outside of `jax.jit`, where `jax.shard_map` takes all axes of a
+depend on the number of devices; and outside `jax.jit`, where `jax.shard_map` takes all axes of a
 mesh or none.
 
 B batch (any number of dimensions), Q queries, K keys, H heads.

@@ -87,8 +87,8 @@ def dot_product_attention_weights(
       [*B, H, Q, K].
 
     Raises:
-      ArgumentError: `einsum` is given together with `precision` or `einsum_dot_general`, or the
-        rate is outside [0, 1], a window is below 1, or a cap not above 0.
+      ArgumentError: `einsum` is given together with `precision` or `einsum_dot_general`, the
+        rate is outside [0, 1], a window is below 1, or a cap is not above 0.
       DtypeError: segments or positions are not integers.
       ShapeError: the arrays don't fit each other.
       InvalidRngError: dropout needs a key.
@@ -210,7 +210,7 @@ def dot_product_attention(
 
     Raises:
       ArgumentError: einsums are given singly or together with `precision` or `einsum_dot_general`,
-        the rate is outside [0, 1], a window is below 1 or a cap not above 0, or the implementation
+        the rate is outside [0, 1], a window is below 1, a cap is not above 0, or the implementation
         is unknown or doesn't support the options.
       DtypeError: segments or positions are not integers.
       ShapeError: the arrays don't fit each other.

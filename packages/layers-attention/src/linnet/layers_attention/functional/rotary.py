@@ -66,7 +66,7 @@ def rotary(
 
     Raises:
       ArgumentError: the number of rotated features is odd or zero, or `base` or `fraction` is
-        outside of its range.
+        outside its range.
       ShapeError: `x` has fewer than three dimensions, or the positions don't fit it.
       ArgumentTypeError: an argument is not of the type given above.
 
@@ -307,7 +307,7 @@ class Rotary:
         `Llama3Scaling`, `YaRNScaling` or `LongRoPEScaling`; None for none.
 
     Raises:
-      ArgumentError: `base` or `fraction` is outside of its range.
+      ArgumentError: `base` or `fraction` is outside its range.
       ArgumentTypeError: `scaling` is something else.
 
     >>> Rotary(fraction=0.5).frequencies(8)

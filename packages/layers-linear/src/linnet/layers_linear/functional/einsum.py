@@ -47,8 +47,8 @@ def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> E
 
     Raises:
       ArgumentError: the equation has no "->", doesn't have exactly two operands, or is malformed.
-        ShapeError: an operand's number of dimensions doesn't match the equation, or one letter has
-          two sizes.
+      ShapeError: an operand's number of dimensions doesn't match the equation, or one letter has
+        two sizes.
 
     >>> einsum_shapes("abc,cde->abde", (3, 4, 5), (5, 6, 7))
     EinsumShapes(bias=(6, 7), bias_broadcast=(1, 1, 6, 7))

@@ -185,7 +185,7 @@ class Fp8DirectDotGeneralOp(_DotGeneral):
 
 
 Fp8DotGeneral = Fp8DirectDotGeneralOp
-"""Another name of `Fp8DirectDotGeneralOp`."""
+"""Another name for `Fp8DirectDotGeneralOp`."""
 
 
 class NANOOFp8DotGeneralOp(Fp8DotGeneralOp):

@@ -491,7 +491,7 @@ def adopt(
     Args:
       context: the context of that method.
       child: the module.
-      name: its name; None for its class and number in a compact method. Outside of compact methods,
+      name: its name; None for its class and number in a compact method. Outside compact methods,
         a module without a name is attached by an assignment.
       kind: a class name that replaces the name of its class.
     """

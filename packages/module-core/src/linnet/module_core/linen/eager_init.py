@@ -1,4 +1,4 @@
-"""`init` outside of `jit`: one trace of the method, then the initial values.
+"""`init` outside `jit`: one trace of the method, then the initial values.
 
 An eager forward pass compiles and runs each of its operations, for results that `init` discards.
 Here the method is traced instead, with the arguments as they are, and the program is discarded.
@@ -206,7 +206,7 @@ class _NotToldError(Exception):
 
 
 def may_trace(module: Module, frame: Frame) -> bool:
-    """Whether a trace may show what `init` returns: outside of transforms, meshes and debugging."""
+    """Whether a trace may show what `init` returns: outside transforms, meshes and debugging."""
     return (
         type(module) not in _eager_classes
         and "params" in frame.keys
@@ -237,7 +237,7 @@ def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any
     def traced() -> tuple[()]:
         traces.append(_compat.trace_state())
         frame.trace = traces[0]
-        # Caught here, since jax 0.6 ties an error that reaches it, and its modules, into a ring.
+        # Caught here, since jax 0.6 puts an error that reaches it, and its modules, into a cycle.
         try:
             run()
         except Exception:  # the eager run raises it where it belongs, or does not

@@ -1,4 +1,4 @@
-"""Draws inside of lifted transforms, and where their values come out.
+"""Draws inside lifted transforms, and where their values come out.
 
 While a model is made, the draw of a parameter is known by the value that represents it (see
 `eager_init` and `draws`). A transform returns other values, which belong to the trace outside and
@@ -11,7 +11,7 @@ have an axis for its steps. A `Passage` follows the draws:
 
 The notes hold no value of the body, which ends with its trace.
 
-A draw in loops (`drawn`) is compiled as it is inside of the body: in an eager loop, to which
+A draw in loops (`drawn`) is compiled as it is inside the body: in an eager loop, to which
 constants are arguments, or under an eager `vmap`. Its bits are therefore those that the transform
 itself would return.
 """
@@ -73,7 +73,7 @@ class _Note(NamedTuple):
 
 
 class Passage:
-    """Follows the draws inside of one lifted transform.
+    """Follows the draws inside one lifted transform.
 
     Args:
       frame: the frame outside.
@@ -174,7 +174,7 @@ def drawn(
 
     Args:
       draws: what draws a step's array, `draws(key, *args, **kwargs)`; hashable.
-      root: the key outside of the loops.
+      root: the key outside the loops.
       numbers: what is folded into it, uint32 [length of each numbered loop].
       args, kwargs: hashable, as `draws`.
       loops: the loops.

@@ -340,7 +340,7 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTr
     slices = (np.arange(steps), variables, arguments.sliced, keys if split else ())
     concrete = lift.frame.concrete
     if concrete:
-        # With abstract inputs, initial values are computed in a Python loop, outside of any trace.
+        # With abstract inputs, initial values are computed in a Python loop, outside any trace.
         carried, found = arguments.carried, []
         for i in range(steps):
             carried, out = step(carried, jax.tree.map(lambda x, i=i: x[i], slices), True)

@@ -261,7 +261,7 @@ class Scope(ScopeMethods):
 
         Raises:
           ModifyScopeVariableError: the collection is immutable.
-          JaxTransformError: a value of an inner trace is stored outside of it.
+          JaxTransformError: a value of an inner trace is stored outside it.
         """
         self.check_write({col: {name: value}})
         self._write(col, name, value)
@@ -280,7 +280,7 @@ class Scope(ScopeMethods):
 
         Raises:
           ModifyScopeVariableError: a collection is immutable.
-          JaxTransformError: a value of an inner trace is stored outside of it.
+          JaxTransformError: a value of an inner trace is stored outside it.
         """
         same_trace = self.in_own_trace()
         for collection, tree in collections.items():

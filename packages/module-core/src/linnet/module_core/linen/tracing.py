@@ -1,6 +1,6 @@
 """Analysis of traced programs: which of their outputs depend on their inputs.
 
-Outputs that depend on no input can be computed outside of the trace, by running only the equations
+Outputs that depend on no input can be computed outside the trace, by running only the equations
 that they need.
 """
 

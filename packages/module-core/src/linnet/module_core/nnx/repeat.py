@@ -160,7 +160,7 @@ class Repeat(Module, Generic[Layer]):
     def _first_step(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
         """The layers of the first step as separate modules, and a function that runs them.
 
-        For tables, which show what happens inside of a layer.
+        For tables, which show what happens inside a layer.
         """
         each = self.layers_per_block
         blocks = [getattr(self, name) for name in self._names]

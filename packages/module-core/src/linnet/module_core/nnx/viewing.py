@@ -164,7 +164,7 @@ def with_vars(
 
 
 vars_as = with_vars
-"""An older name of `with_vars`."""
+"""An older name for `with_vars`."""
 
 
 def _viewable(

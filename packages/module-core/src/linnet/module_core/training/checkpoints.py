@@ -4,11 +4,11 @@ A checkpoint is written under a temporary name and renamed when it is complete, 
 file is always complete, even if the program was interrupted. Only then are older ones removed. The
 numbers order the files: `checkpoint_10` comes after `checkpoint_9`, and steps may be fractions.
 
-A checkpoint of orbax is a folder instead of a file. It is written by the `orbax_checkpointer`
-that is given, or if the switch `flax_use_orbax_checkpointing` is on, and read where orbax is
-installed.
-The bytes are those of `linnet.struct.serialization`; reading them builds arrays and containers and
-runs nothing.
+A file's bytes are those of `linnet.struct.serialization`; reading them builds arrays and containers
+and runs nothing.
+
+A checkpoint of orbax is a folder instead of a file. It is written by the `orbax_checkpointer` that
+is given, or if the switch `flax_use_orbax_checkpointing` is on, and read where orbax is installed.
 
 New programs should use orbax or safetensors, which also write from several processes at once.
 """

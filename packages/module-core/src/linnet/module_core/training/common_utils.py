@@ -100,7 +100,7 @@ def onehot(
     """One-hot vectors in float32, along a new last axis.
 
     Args:
-      labels: integers, [...]; one outside of 0 to `num_classes` - 1 gives `off_value` everywhere.
+      labels: integers, [...]; one outside 0 to `num_classes` - 1 gives `off_value` everywhere.
       num_classes: the number of classes, C.
       on_value: the value at the label.
       off_value: the value everywhere else.

@@ -266,7 +266,7 @@ def layout_of(target: Target, path: Path) -> Layout:
 def with_repeats(renames: Renames, target: Target) -> Renames:
     """The renames, and those of `Sequential` and `Repeat`, whose layer 3 PyTorch calls "3".
 
-    What is inside of a `Repeat` follows the index of its layer: "layers/block[{i}]/experts/{j}".
+    What is inside a `Repeat` follows the index of its layer: "layers/block[{i}]/experts/{j}".
     """
     result = Renames({})
     result.table = list(renames.table)

@@ -80,7 +80,7 @@ def constrain(tree: T, spec: PartitionSpec, mesh: Mesh | None = None) -> T:
                 return reshard(x, target)
             if isinstance(x, jax.core.Tracer) or isinstance(target, NamedSharding):
                 return jax.lax.with_sharding_constraint(x, target)  # type: ignore[no-untyped-call]
-            # Outside of jit, jax accepts a spec only for an array that is already on the mesh.
+            # Outside jit, jax accepts a spec only for an array that is already on the mesh.
             return _laid_out(x, spec)
         except ValueError as error:
             raise _not_divisible("An array", np.shape(x), spec, here) or error from error

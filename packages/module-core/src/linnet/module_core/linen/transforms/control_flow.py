@@ -59,7 +59,7 @@ def cond(
     """Lifted `jax.lax.cond`.
 
     The branches are called as `fun(mdl, *operands)`. Both must end with the same variables, so make
-    the submodules of both beforehand, or outside of the branches during `init`.
+    the submodules of both beforehand, or outside the branches during `init`.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import linen as nn

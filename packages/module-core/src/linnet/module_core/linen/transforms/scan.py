@@ -2,7 +2,7 @@
 
 The body runs on one step's slices. Values shared by all steps (broadcast variables, broadcast
 outputs) must not depend on a step, and must exist before the loop. A first trace of the body
-therefore finds them: initial values of broadcast variables are computed then, outside of that
+therefore finds them: initial values of broadcast variables are computed then, outside that
 trace (`Frame.concrete`), and the other values are read off the traced program (`tracing`). The
 second trace is the loop. Both traces count their draws, like two runs of the body in sequence, so a
 scanned parameter is made from the second trace's keys. `check_constancy_invariants=False` skips the

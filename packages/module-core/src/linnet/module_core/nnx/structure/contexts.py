@@ -12,7 +12,7 @@ the same order.
     with nnx.update_context("mine"):
         with nnx.split_context("mine") as ctx:
             graphdef, state = ctx.split(module)
-        ...                                                     # inside of a jax transform:
+        ...                                                     # inside a jax transform:
         with nnx.merge_context("mine", inner=True) as ctx:
             module = ctx.merge(graphdef, state)
         with nnx.split_context("mine") as ctx:

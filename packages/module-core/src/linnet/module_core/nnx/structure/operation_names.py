@@ -9,7 +9,7 @@ where the caller holds it:
 A module that its caller doesn't hold, such as the copy that a transform passes to a function, adds
 its class, too. Methods other than `__call__` follow the name: `embed.attend`. Calls of a method
 from another method of the same module add nothing, so that an overridden method and the one that it
-calls are one name.
+calls share one name.
 
 Compiled programs run without any of this; `config.flax_profile` turns it off.
 """

@@ -262,7 +262,7 @@ def _constant_laid_out(value: T, layout: object) -> T:
 
 
 def is_eager() -> bool:
-    """Whether the code runs outside of any trace."""
+    """Whether the code runs outside any trace."""
     return not is_tracing()
 
 

@@ -134,7 +134,7 @@ class Variable(Operators[A], Generic[A]):
         """Replaces the value, or its part at `index`, after running the `on_set_value` hooks.
 
         Raises:
-          TraceContextError: the variable was created outside of the current jax transform.
+          TraceContextError: the variable was created outside the current jax transform.
         """
         if self._nnx_stamp != edits.trace_state():
             edits.check_trace(self._nnx_stamp, self._nnx_description)
