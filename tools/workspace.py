@@ -1,4 +1,4 @@
-"""The packages and their requirements, in order of dependence, read from their pyproject.toml.
+"""The packages and their requirements, in dependency order, read from their pyproject.toml.
 
 This is the only list of packages: noxfile.py, the workflows in .github and the documents use it, so
 a new package needs a folder and nothing else. It uses only the standard library:

@@ -3,7 +3,7 @@
     python docs/examples/nnx_digits.py
 
 In `linnet.nnx` a model holds its variables: parameters, the running averages of BatchNorm, the
-random streams of Dropout. A training step changes them in place, also through `nnx.jit`; nothing is
+random streams of Dropout. A training step changes them in place, even through `nnx.jit`; nothing is
 passed in and returned by name. `model.train()` and `model.eval()` switch all layers at once between
 training and evaluation, and `nnx.MultiMetric` adds up loss and accuracy inside the compiled
 step. The final figure is the accuracy on the fifth of the digits that was held out, next to that of

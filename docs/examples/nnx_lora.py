@@ -4,7 +4,7 @@
     python docs/examples/nnx_lora.py
 
 Each dense layer gets a low-rank adapter (LoRA, arXiv:2106.09685): an `nnx.LoRA` around the existing
-layer. With `nnx.DiffState(0, nnx.LoRAParam)`, gradients are taken of the adapters alone; with
+layer. With `nnx.DiffState(0, nnx.LoRAParam)`, gradients are computed for the adapters only; with
 `wrt=nnx.LoRAParam`, the optimizer changes only these. The program checks that the model's own
 parameters stay the same, bit for bit. The new text is the source of the standard library's decimal
 arithmetic, 229,000 characters. The final figures are the bits per held-out character of both texts,

@@ -118,5 +118,5 @@ class EightDevices:
         process.stdin.flush()
         answer = process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"The process with eight devices ended measuring {name!r}.")
+            raise RuntimeError(f"The process with eight devices ended while it measured {name!r}.")
         return float(answer)

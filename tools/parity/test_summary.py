@@ -85,7 +85,7 @@ def amounts(cell):
 
 def tabulate(module, rngs, *args, **kwargs):
     if isinstance(module, linnet.linen.Module):
-        kwargs["table_kwargs"] = {"show_lines": True}  # as Flax has them, also where none is needed
+        kwargs["table_kwargs"] = {"show_lines": True}  # as Flax has them, even where none is needed
     return read(module.tabulate(rngs, *args, console_kwargs=CONSOLE, **kwargs))
 
 

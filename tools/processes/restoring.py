@@ -75,6 +75,6 @@ def test_the_last_whole_checkpoint_is_usable_after_a_kill(mesh):
         np.testing.assert_array_equal(np.asarray(shard.data), step)
     training.state = restored["training"]
     losses = json.loads((FOLDER / "losses.json").read_text())
-    expected = losses[step + 1 :]  # of the step that was being saved, at least
+    expected = losses[step + 1 :]  # at least that of the step that was being saved
     assert expected
     np.testing.assert_allclose(losses_of(training, mesh, len(expected)), expected, rtol=1e-5)

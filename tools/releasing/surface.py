@@ -1,6 +1,6 @@
 """The public interface of a package: every name that its users, or its siblings, may rely on.
 
-A package offers the names in the `__all__` of its `__init__`, or without `__all__`, the names
+A package offers the names in the `__all__` of its `__init__`, or, without `__all__`, the names
 defined there and those imported `as` themselves; a module among them offers its own names in the
 same way. A module that no `__init__` offers is internal, whatever its name. The exception is a name
 that a sibling imports from it, since an older sibling may be installed next to a newer package.
@@ -86,7 +86,7 @@ class Surface:
     used: set[str]
 
     def find(self, name: str, *, anywhere: bool) -> Offered:
-        """The object that a name refers to, or None; with `anywhere`, also if it isn't offered."""
+        """The object that a name refers to, or None; with `anywhere`, even if it isn't offered."""
         return _home(self.tree, name) if anywhere else self.offered.get(name)
 
     def passes_on(self, sibling: Package) -> bool:

@@ -107,7 +107,7 @@ def readers(page):
 
 
 def as_read(page, reader):
-    """A page without the tabs that a reader doesn't open, with the same numbers of lines."""
+    """A page without the tabs that a reader doesn't open, with the same line numbers."""
     for tab in reversed(tabs(page)):
         if tab.label != (reader if reader in tab.labels else tab.labels[0]):
             page = page[: tab.start] + "\n" * page.count("\n", tab.start, tab.end) + page[tab.end :]
@@ -137,7 +137,7 @@ def module():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_block_is_overlooked(file):
-    """A block that is indented, or has a different spelling, would not run."""
+    """A block that is indented, or whose first line is written differently, would not run."""
     text = TEXTS[file]
     assert len(OPENING.findall(text)) == len(blocks(text))
     assert text.count("\n/// tab") == len(tabs(text)), "every /// tab | LABEL has its own ///"

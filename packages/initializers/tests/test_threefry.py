@@ -79,7 +79,7 @@ def test_keys_and_sizes(uses, key):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_draws_in_a_program(name):
-    """Also under transforms of the program, of typed and raw keys."""
+    """The same holds under transforms of the program, for typed and raw keys."""
     arguments, dtype = OTHERS[name], jnp.bfloat16 if name == "normal" else jnp.float32
     inits = [getattr(module, name)(*arguments) for module in (initializers, jax.nn.initializers)]
     draws = [jax.jit(lambda key, init=init: init(key, (7, 6), dtype)) for init in inits]

@@ -192,9 +192,9 @@ def test_collectives_of_the_forward_pass(mesh, sharded):
 
 def test_collectives_of_a_step(sharded, compiled_step):
     found = collectives(compiled_step)
-    # Sums alone: parameters and activations stay where they are. At most one for each gradient,
-    # and for the two of each block forwards and backwards, the loss and its normalization; newer
-    # versions of XLA join most of them.
+    # Only sums: parameters and activations stay where they are. There is at most one for each
+    # gradient, and a few more: two in the block's forward pass, two in its backward pass, and those
+    # of the loss and its normalization. Newer versions of XLA join most of them.
     assert set(found) == {"all-reduce"}
     assert 4 <= found["all-reduce"] <= len(jax.tree.leaves(sharded)) + 8
 

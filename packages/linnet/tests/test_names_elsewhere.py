@@ -1,4 +1,4 @@
-"""Names of other libraries are told what has their place here."""
+"""The error about a name of another library says what replaces it here."""
 
 import re
 

@@ -89,7 +89,7 @@ def torch_outputs(params, repeated, fault=None):
         y = y * 1.1 if i == fault else y
         found[f"model.h.{i}.ln"] = y
         x = x + y
-        found[f"model.h.{i}"] = (x, None)  # with its cache, as layers of transformers return
+        found[f"model.h.{i}"] = (x, None)  # and its cache, as layers of transformers return both
     return found | {"model": x, "": x}
 
 

@@ -1,7 +1,7 @@
 """Annotations that users don't postpone are read as dataclasses reads them.
 
 This file must not import annotations from the future. On Python 3.14 they are evaluated on access,
-so a name may be defined later; before, such a name is quoted.
+so a name may be defined later; on older versions, such a name is quoted.
 """
 
 import dataclasses

@@ -275,7 +275,7 @@ OBJECTS = [
         lambda: [nnx.var_defaults(), nnx.jit(lambda module: module(X))(layer())],
     ),
     Remedy(
-        "Leave it out: assignment changes variables, also under nnx's transforms.",
+        "Leave it out: assignment changes variables, even under nnx's transforms.",
         lambda: nnx.with_vars(layer(), hijax=True),
         lambda: nnx.jit(lambda module: module(X))(nnx.with_vars(layer())),
     ),

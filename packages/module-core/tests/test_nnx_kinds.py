@@ -77,7 +77,7 @@ def collected(make):
 
 @pytest.mark.usefixtures("only_new_garbage")
 class TestClassesAreLetGo:
-    """By Linnet: what a jitted function was traced with, jax keeps until its caches are cleared."""
+    """Linnet lets go of them; jax keeps what it has traced with until its caches are cleared."""
 
     def test_of_static_values(self):
         def use():

@@ -5,7 +5,7 @@
 # [tool.linnet]
 # library = "netket"
 # ///
-"""The ground state of a chain of spins, by variational Monte Carlo with networks of netket."""
+"""The ground state of a chain of spins, by variational Monte Carlo with netket's networks."""
 
 import flax
 import jax

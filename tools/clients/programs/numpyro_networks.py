@@ -57,13 +57,13 @@ def plain_nnx(x, y=None):
 
 
 def random(x, y=None):
-    """Regression with a linen network that has distributed weights."""
+    """Regression with a linen network whose weights have priors."""
     network = random_flax_module("network", nn.Dense(1), dist.Normal(0, 1), x)
     numpyro.sample("y", dist.Normal(network(x)[:, 0], 0.1), obs=y)
 
 
 def random_nnx(x, y=None):
-    """Regression with an nnx network that has distributed weights."""
+    """Regression with an nnx network whose weights have priors."""
     linear = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
     network = random_nnx_module("network", linear, dist.Normal(0, 1))
     numpyro.sample("y", dist.Normal(network(x)[:, 0], 0.1), obs=y)

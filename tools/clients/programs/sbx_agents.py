@@ -6,7 +6,7 @@
 # library = "sbx-rl"
 # tests = ["tests/test_flatten.py", "tests/test_cnn.py", "tests/test_buffers.py"]
 # ///
-"""PPO and SAC of sbx, a few steps in environments of gymnasium."""
+"""PPO and SAC from sbx, for a few steps in Gymnasium environments."""
 
 import flax.linen as nn
 import jax

@@ -67,7 +67,7 @@ def set_mode(override: BackendMode) -> None:
 
 @contextlib.contextmanager
 def override_mode(override: BackendMode) -> Iterator[None]:
-    """Chooses a library within a `with` block, see `set_mode`."""
+    """Chooses a library within a `with` block; see `set_mode`."""
     set_mode(override)
     yield
 

@@ -1,7 +1,7 @@
 """What to write in linen for names of PyTorch, Keras and Haiku.
 
-A program that is moved over, or a user who is, asks for `nn.Linear` or `nn.ReLU`. The error about
-the missing name then says what has its place here.
+A ported program, or a user of such a library, asks for `nn.Linear` or `nn.ReLU`. The error about
+the missing name then says what replaces it here.
 """
 
 from __future__ import annotations

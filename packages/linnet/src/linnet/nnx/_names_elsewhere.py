@@ -1,7 +1,7 @@
 """What to write in nnx for names of linen, PyTorch and Keras.
 
-A program that is moved over, or a user who is, asks for `nnx.Dense` or `nnx.ReLU`. The error about
-the missing name then says what has its place here.
+A ported program, or a user of such a library, asks for `nnx.Dense` or `nnx.ReLU`. The error about
+the missing name then says what replaces it here.
 """
 
 from __future__ import annotations

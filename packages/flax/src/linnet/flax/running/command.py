@@ -13,7 +13,7 @@ how much time went where.
 The program isn't run in this process: Python restarts with the command line that is left when
 `-m linnet.flax` is removed, and with `LINNET_FLAX=1` in the environment. What the program sees
 (`sys.argv`, `__main__`, tracebacks, the frames below it, exit codes) is therefore what it sees
-without Linnet, also under `python -m pdb -m linnet.flax script.py` and other tools that run a
+without Linnet, even under `python -m pdb -m linnet.flax script.py` and other tools that run a
 module.
 """
 

@@ -16,8 +16,8 @@ Soft caps and biases that are functions of distances are differentiated block by
 
 One scan runs over the pairs of blocks that need computing (see `_blocks`); `_tiles` defines a row.
 A row that sees no keys gets the mean of all values, as in exact attention, where all its logits are
-equal. A row that is not masked but has a bias of -∞ throughout is NaN, also as in exact attention:
-it is the softmax of only -∞.
+equal. A row that is not masked but has a bias of -∞ throughout is NaN, again as in exact
+attention: it is the softmax of only -∞.
 
 B batch (any number of dimensions), R rows, K keys, both of whole blocks of r = G·q and k, H key
 heads, G query heads that share one, D depth of queries and keys, E depth of values.

@@ -59,7 +59,7 @@ def rotary(
       base: determines the frequencies; a larger one turns more slowly.
       fraction: the part of the D features that is rotated, within (0, 1].
       interleaved: pairs are neighbors; otherwise a feature of the first half and one of the second.
-      scaling: for texts longer than those in training, see `Rotary`.
+      scaling: for texts longer than those in training; see `Rotary`.
 
     Returns:
       [*B, T, H, D], in the type of `x`.

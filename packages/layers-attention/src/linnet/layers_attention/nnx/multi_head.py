@@ -363,8 +363,8 @@ class MultiHeadAttention(Layer):
           bias: broadcasts to [*B, H, Q, K], or a function of distances; added to the logits.
           segment_ids: integers that broadcast to [*B, Q]; a query sees the keys of its own segment.
           key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.
-          positions: broadcasts to [*B, Q], for rotary positions; None for 0, 1, …, or while
-            decoding those that follow the cached ones. Keys of other inputs are at 0, 1, ….
+          positions: broadcasts to [*B, Q], for rotary positions; None for 0, 1, …, or, while
+            decoding, those that follow the cached ones. Keys of other inputs are at 0, 1, ….
           lengths: while decoding with a cache per row, how many of the Q new positions of each row
             are tokens; the others are padding after them, and their outputs are arbitrary.
 

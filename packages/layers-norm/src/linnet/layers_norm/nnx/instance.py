@@ -47,7 +47,7 @@ class InstanceNorm(Layer):
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
-        first and the last two devices; None for all.
+        first two and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
         accurate where the mean is many times the standard deviation.
       promote_dtype: casts the tuple of input, scale and bias, before the statistics are computed.

@@ -48,7 +48,7 @@ class RMSNorm(Layer):
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the mean runs
         over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
-        first and the last two devices; None for all.
+        first two and the last two devices; None for all.
       use_fast_variance: has no effect, since there is no mean to subtract.
       promote_dtype: casts the tuple of input and scale, before the mean is computed.
       zero_centered: multiplies by 1 + scale, as in the Gemma models.

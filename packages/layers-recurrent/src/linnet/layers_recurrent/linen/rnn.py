@@ -1,6 +1,6 @@
 """`RNN`: runs a cell over a sequence, as a module.
 
-A cell that can take all steps at once does so (`sequence`, see `RNNCellBase`); any other is lifted
+A cell that can take all steps at once does so (`sequence`; see `RNNCellBase`); any other is lifted
 into a scan, step by step. Reversing, ragged lengths and the position of the time dimension are
 handled the same way for both.
 """
@@ -43,7 +43,7 @@ class RNN(Module):
       keep_order: with `reverse`, returns the outputs in the order of the inputs.
       unroll: the minimum number of steps in one iteration of the loop.
       variable_axes, variable_broadcast, variable_carry, split_rngs: how the scan treats the cell's
-        collections and random streams, see `scan`.
+        collections and random streams; see `scan`.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.layers_recurrent.linen import LSTMCell

@@ -28,7 +28,7 @@ class Bidirectional(Layer):
         concatenates along the features by default.
       time_major: see `RNN`.
       return_carry: see `RNN`.
-      rngs: streams that both carries are drawn from, see `RNN`; False for the cells' streams.
+      rngs: streams that both carries are drawn from (see `RNN`); False for the cells' streams.
 
     Attributes:
       rngs: an `RngStream`, or None.

@@ -170,7 +170,7 @@ class MemoryCell(GatedCell):
         Args:
           input_shape: (*batch, *spatial, D), the shape of one step's inputs; only a
             `ConvLSTMCell` has spatial dimensions.
-          rngs: streams, of which 'carry' is drawn from twice, or one stream; None for the cell's.
+          rngs: streams, of which 'carry' is used twice, or one stream; None for the cell's.
           carry_init: initializer; None for the cell's.
 
         Returns:
@@ -196,7 +196,7 @@ class HiddenStateCell(GatedCell):
 
         Args:
           input_shape: (*batch, D), the shape of one step's inputs.
-          rngs: streams, of which 'carry' is drawn from, or one stream; None for the cell's.
+          rngs: streams, of which 'carry' is used, or one stream; None for the cell's.
           carry_init: initializer; None for the cell's.
 
         Returns:

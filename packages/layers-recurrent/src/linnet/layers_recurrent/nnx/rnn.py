@@ -1,6 +1,6 @@
 """`RNN`: runs a cell over a sequence, as a module.
 
-A cell that can take all steps at once does so (`sequence`, see `RNNCellBase`); any other runs in a
+A cell that can take all steps at once does so (`sequence`; see `RNNCellBase`); any other runs in a
 loop, step by step. Reversing, ragged lengths and the position of the time dimension are handled the
 same way for both.
 """

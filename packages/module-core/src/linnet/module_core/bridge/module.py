@@ -307,7 +307,7 @@ class Module(nnx_module.Module, _Fields):
           name: name of the attribute and the parameter.
           init_fn: computes the initial value from a key of the stream 'params' and the arguments.
           *init_args, **init_kwargs: arguments of `init_fn`.
-          unbox: accepted for Flax's programs: the value of a variable is never boxed.
+          unbox: accepted for Flax programs: the value of a variable is never boxed.
 
         Returns:
           The variable, an `nnx.Param`.
@@ -335,7 +335,7 @@ class Module(nnx_module.Module, _Fields):
           name: name of the attribute and the variable.
           init_fn: computes the initial value.
           *init_args, **init_kwargs: arguments of `init_fn`.
-          unbox: accepted for Flax's programs.
+          unbox: accepted for Flax programs.
 
         Returns:
           The variable.

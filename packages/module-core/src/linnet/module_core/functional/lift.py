@@ -259,7 +259,7 @@ def checkpoint(
       prevent_cse: as in `jax.checkpoint`; False inside a `scan`.
       static_argnums: the numbers (0 is the first argument after the scope) of arguments that are
         not traced.
-      policy: which intermediate results to keep, see `jax.checkpoint_policies`.
+      policy: which intermediate results to keep; see `jax.checkpoint_policies`.
 
     Raises:
       ArgumentError: `concrete` is set.
@@ -295,7 +295,7 @@ def remat_scan(
     Args:
       body_fn: (scope, input) -> an output like the input.
       lengths: the number of steps at each level of nesting.
-      policy: which intermediate results to keep, see `jax.checkpoint_policies`.
+      policy: which intermediate results to keep; see `jax.checkpoint_policies`.
       variable_broadcast, variable_carry, variable_axes, split_rngs: as in `scan`.
 
     Raises:

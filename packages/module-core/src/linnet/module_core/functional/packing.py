@@ -1,7 +1,7 @@
 """`pack`: the building block of lifted transforms, for transforms that are not here.
 
-The variables and keys of a scope become explicit values, and a function makes a scope of such
-values again. In between, any function of arrays may take and return them.
+The variables and keys of a scope become explicit values, and a function makes a scope from
+such values again. In between, any function of arrays may take and return them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def pack(
     """A function of a scope, from one that gets its variables and keys as values.
 
     `fn(scope_fn, repack_fn, variable_groups, rng_groups, *args)` returns (output, the groups of
-    changed variables). `scope_fn(variable_groups, rng_groups)` makes a scope of values, and
+    changed variables). `scope_fn(variable_groups, rng_groups)` makes a scope from values, and
     `repack_fn(scope)` returns the groups of the variables in it that may be changed. A group has a
     dict of collections (or of keys by stream) for each scope that the function is called with.
 
@@ -69,8 +69,8 @@ def pack(
     def packed(scope: object, *args: object, **kwargs: object) -> R:
         if kwargs and not enable_kwargs:
             warnings.warn(
-                f"Keywords are not passed on by {name or 'pack'}, so {', '.join(kwargs)} is "
-                "ignored. Pass the argument by position.",
+                f"Keywords are not passed on by {name or 'pack'}, which ignores "
+                f"{', '.join(kwargs)}. Pass arguments by position.",
                 RuntimeWarning,
                 stacklevel=2,
             )

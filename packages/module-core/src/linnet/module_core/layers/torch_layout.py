@@ -273,4 +273,4 @@ def _flipped(kernel: Numbers) -> Numbers:
 
 
 WEIGHT = "weight|parametrizations.weight.original|weight_orig"
-"""The name of a weight, also of a parametrized one."""
+"""The name of a weight, parametrized or not."""

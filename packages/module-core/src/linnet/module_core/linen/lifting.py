@@ -192,7 +192,7 @@ class Lift:
           args, kwargs: the arguments, by default those that the call was made with.
           call: the function to run; by default the one that the call was made with.
           fresh_hash: the paths of the modules are already folded into the keys.
-          concrete: compute initial values outside the trace, see `Frame`.
+          concrete: compute initial values outside the trace; see `Frame`.
           whole: return the mutable collections as they are after the run, changed or not, for
             bodies whose outputs must have the same structure. `store` then takes what any of these
             bodies has changed.

@@ -420,7 +420,7 @@ class Module(_Dataclass, VariableAccess):
           *args, **kwargs: the method's arguments.
           method: name, function or bound method; `__call__` by default.
           mutable: the collections that are made and returned.
-          capture_intermediates: store results of methods, see `apply`.
+          capture_intermediates: store results of methods; see `apply`.
 
         Returns:
           The variables: a dict of collections.

@@ -63,7 +63,7 @@ class Draws:
         return found
 
     def reset(self, snapshot: dict[tuple[str, ...], dict[str, int]]) -> None:
-        """Sets the counts to a snapshot, also at paths that it doesn't know: nothing is drawn."""
+        """Sets the counts to a snapshot, even at paths that it doesn't know: nothing is drawn."""
         for path in self.snapshot():
             node = self
             for name in path:

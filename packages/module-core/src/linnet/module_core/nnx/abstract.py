@@ -1,6 +1,6 @@
 """Abstract objects, with shapes and dtypes in place of arrays.
 
-`eval_shape` traces a function on new objects with abstract values (as every transform does, see
+`eval_shape` traces a function on new objects with abstract values (as every transform does; see
 `effect`), and builds its result with `jax.ShapeDtypeStruct`s. It takes one traversal and one trace,
 so the cost grows only with the number of variables. The caller's objects don't change.
 """
@@ -43,7 +43,7 @@ def eval_shape(
       *args: arrays, `jax.ShapeDtypeStruct`s and objects that hold them; anything else (flags,
         numbers, strings, functions) is passed on unchanged.
       graph: False raises an error for shared references among the arguments.
-      graph_updates: accepted for Flax's programs: the arguments are never changed.
+      graph_updates: accepted for Flax programs: the arguments are never changed.
       **kwargs: keyword arguments, treated in the same way.
 
     Returns:
@@ -92,7 +92,7 @@ def as_abstract(tree: A, graph: bool | None = None) -> A:
 
     Args:
       tree: an object, a state, or a tree of these.
-      graph: accepted for Flax's programs.
+      graph: accepted for Flax programs.
     """
     accepted(graph=graph)
     return _with_arrays(tree, lambda leaf, x: _struct(x, _sharding_of(leaf, x, None)))
@@ -103,7 +103,7 @@ def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
 
     Args:
       tree: an object, a state, or a tree of these; existing arrays are kept.
-      graph: accepted for Flax's programs.
+      graph: accepted for Flax programs.
     """
     accepted(graph=graph)
 
@@ -124,7 +124,7 @@ def get_abstract_model(
       init_fn: creates the model.
       mesh: the mesh whose axes the variables' `out_sharding` names; variables without names are
         replicated.
-      graph: accepted for Flax's programs.
+      graph: accepted for Flax programs.
 
     Returns:
       `(graphdef, state)`; `state` tells `jax.jit` or a checkpoint library the sharding of each

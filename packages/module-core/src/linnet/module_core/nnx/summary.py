@@ -56,7 +56,7 @@ class CallInfo:
       type: the module's class.
       inputs, outputs: a `jax.ShapeDtypeStruct` for each array, and text for other values.
       variables: shapes of all variables below the module, by type and relative path.
-      own: the same for the variables that the module holds itself, also in lists and dicts; a
+      own: the same for the variables that the module holds itself, even in lists and dicts; a
         variable with metadata is a dict of its metadata, with the shape under "value".
       flops, vjp_flops: FLOPs of the call, without and with its vector-Jacobian product; -1 if not
         requested.

@@ -166,7 +166,7 @@ def pad_shard_unpad(
         if len(sizes) != 1 or None in sizes:
             found = ", ".join(sorted(map(str, sizes))) or "none"
             raise ShapeError(
-                f"pad_shard_unpad: all arguments to split have one batch size, got {found}.",
+                f"pad_shard_unpad: all arguments to split must have one batch size, got {found}.",
                 hint="Name the others in `static_argnums` or `static_argnames`.",
             )
         batch = sizes.pop() or 0

@@ -67,7 +67,7 @@ def placed(
             array = own_copy(array, dtype)
         result: jax.Array = jax.device_put(array, sharding).block_until_ready()
         if not array.flags.c_contiguous:
-            # jax has copied it in a different order, and lets go of it with the next transfer only:
+            # jax has copied it in a different order, and lets go of it only with the next transfer:
             # by then, the next tensor would be in memory, too.
             jax.device_put(np.zeros((), np.int32))
         return result

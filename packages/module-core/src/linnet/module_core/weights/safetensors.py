@@ -119,7 +119,7 @@ class Tensor:
         # A view as bytes: NumPy's buffers don't know dtypes such as bfloat16.
         view = into.reshape(-1).view(np.uint8).data
         file.seek(offset)
-        while view:  # one call of the system reads at most 2 GiB
+        while view:  # one system call reads at most 2 GiB
             got = file.readinto(view)
             if not got:
                 raise ArgumentError(f"{self.file} ended while it was read; did it change?")

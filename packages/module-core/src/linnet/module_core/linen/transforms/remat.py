@@ -45,7 +45,7 @@ def checkpoint(
       prevent_cse: as in `jax.checkpoint`; False inside a `scan`.
       static_argnums, static_argnames: the numbers (0 is the module) or names of arguments that are
         not traced, such as flags, whether a call passes them by position or by keyword.
-      policy: which intermediate results to keep, see `jax.checkpoint_policies`.
+      policy: which intermediate results to keep; see `jax.checkpoint_policies`.
       methods: for a class: names of the methods to transform (default `__call__`).
     """
     refuse_concrete(concrete)
@@ -125,7 +125,7 @@ def remat_scan(
     Args:
       target: a module class, or a function of a module, with one input and an output like it.
       lengths: the number of steps at each level of nesting.
-      policy: which intermediate results to keep, see `jax.checkpoint_policies`.
+      policy: which intermediate results to keep; see `jax.checkpoint_policies`.
       variable_broadcast, variable_carry, variable_axes, split_rngs: as in `scan`.
     """
     if not lengths:

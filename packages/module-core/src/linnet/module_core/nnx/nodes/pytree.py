@@ -203,7 +203,7 @@ def adopt(obj: Pytree, state: Mapping[str, Any]) -> None:
     """Gives a new object the attributes that an object of Flax's had.
 
     They record whether each is data. That is marked where it doesn't follow from the value, and
-    for containers of data, which Flax's programs have to mark.
+    for containers of data, which Flax programs have to mark.
     """
     attributes = {k: v for k, v in state.items() if not k.startswith("_pytree__")}
     attributes = {**type(obj)._beyond_flax(attributes), **attributes}

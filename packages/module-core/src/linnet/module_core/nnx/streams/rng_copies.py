@@ -69,7 +69,7 @@ def with_rngs(
       broadcast: like `split`, with the same key repeated.
       only: limits the streams that are replaced.
       graph: False raises an error for shared references.
-      graph_updates: accepted for Flax's programs; the object is never changed here.
+      graph_updates: accepted for Flax programs; the object is never changed here.
 
     >>> from linnet.module_core import nnx
     >>> rngs = nnx.Rngs(params=0, dropout=1)

@@ -179,7 +179,7 @@ def merge(
       *states: states that together have a leaf at each path, or one list of leaves in order.
         Variables become the object's; bare values are wrapped in variables of the structure.
       copy: whether to make new variables and arrays, which share nothing with those of the states.
-      recreate_variables: accepted for Flax's programs; variables are used as they are.
+      recreate_variables: accepted for Flax programs; variables are used as they are.
 
     Raises:
       ArgumentError: leaves are missing, or there are too many.

@@ -36,7 +36,7 @@ class EMA(Pytree):
       params: a model or state; the averages start from its values.
       decay: the weight of the previous average at each update, from 0 to 1.
       only: which variables to average.
-      graph: accepted for Flax's programs.
+      graph: accepted for Flax programs.
 
     Attributes:
       params: the state of the averages.

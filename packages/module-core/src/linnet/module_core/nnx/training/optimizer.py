@@ -71,7 +71,7 @@ class Optimizer(Pytree, Generic[M]):
       tx: an optax transformation, or anything with its `init` and `update`.
       wrt: filter for the variables to optimize; usually `nnx.Param`. A filter by path alone also
         selects batch statistics, and warns about it.
-      graph: accepted for Flax's programs.
+      graph: accepted for Flax programs.
 
     Attributes:
       step: the number of updates so far.

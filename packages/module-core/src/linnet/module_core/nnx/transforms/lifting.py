@@ -133,7 +133,7 @@ class Run:
     Args:
       form: the caller's objects.
       values: the values of the leaves inside the transform.
-      metadata: the handling of axis names, see `AxisMetadata`.
+      metadata: the handling of axis names; see `AxisMetadata`.
       tree: see `Inside`.
     """
 

@@ -51,7 +51,7 @@ def require_one_kind(**wanted: object) -> None:
         if value:
             raise ArgumentError(
                 f"{name}=True is not supported: Linnet has neither references nor hijax variables.",
-                hint="Leave it out: assignment changes variables, also under nnx's transforms.",
+                hint="Leave it out: assignment changes variables, even under nnx's transforms.",
             )
 
 
