@@ -117,7 +117,7 @@ OUTER = {
     "nnx.fori_loop": lambda f: nnx.fori_loop(0, 1, lambda i, x: f(x), X),
 }
 READING = ("jax.jit", "jax.vmap", "jax.grad", "lax.map", "nnx.jit", "nnx.scan")
-"""A sample, for reading compiles."""
+"""A sample, since reading compiles."""
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pmap.*:DeprecationWarning")
 

@@ -5,7 +5,7 @@
 # [tool.linnet]
 # library = "ott-jax"
 # ///
-"""Flow matching between two distributions, with a network of nnx from ott."""
+"""Flow matching between two distributions, with an nnx network from ott."""
 
 import jax
 import jax.numpy as jnp

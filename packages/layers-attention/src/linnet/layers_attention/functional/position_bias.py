@@ -6,7 +6,7 @@ head. Attention evaluates it where it needs it, so that no array of queries time
     ALiBi (Press et al. 2021, arXiv:2108.12409):    -slope · |d|
     buckets (Raffel et al. 2019, arXiv:1910.10683):  table[bucket(d)]
 
-Where queries and keys are in a row, a block of q x k logits has q + k - 1 distances only; `skewed`
+Where queries and keys are in a row, a block of q x k logits has only q + k - 1 distances; `skewed`
 lays them out along its diagonals.
 
 B batch (any number of dimensions), H heads, Q queries, K keys.

@@ -43,7 +43,7 @@ def linen_to_nnx(
     a merged or cloned module has its attributes sorted by name.
 
     Args:
-      variables: the variables from linen's `init`, or with `only`, a part of them; boxed or not.
+      variables: the variables from linen's `init`, or, with `only`, a part of them; boxed or not.
       module: the nnx twin.
       names: paths that can't be inferred: `{"Dense_0": "encoder/project"}`, or tuples.
       only: which variables of the module must have a value; by default, all but random streams.

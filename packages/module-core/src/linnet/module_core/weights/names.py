@@ -57,8 +57,8 @@ class Renames:
     """A table of renames, applied in order, each at most once.
 
     Args:
-      table: PyTorch's names -> ours. A key is a prefix of names, or if it begins with a dot, a part
-        anywhere in them. `{i}`, `{j}`, `{k}` and `{n}` match numbers; any other word in braces
+      table: PyTorch's names -> ours. A key is a prefix of names, or, if it begins with a dot, a
+        part anywhere in them. `{i}`, `{j}`, `{k}` and `{n}` match numbers; any other word in braces
         matches one part of a name, or the rest of one.
 
     Raises:

@@ -309,7 +309,7 @@ def make_padding_mask(
 
     Args:
       padding_mask_query, padding_mask_key: [batch, *attention dimensions, 1]; True for a position
-        that is not padding, or with `segmentation_mask` the number of its segment.
+        that is not padding; with `segmentation_mask`, the number of its segment.
       query_shape, key_shape: [batch, *dimensions, heads, depth].
       attention_axis: the dimensions attended along, by default all between batch and heads.
       segmentation_mask: allows attention only within a segment.
