@@ -1,6 +1,6 @@
 """Puts values on devices: where they belong, and how they get there.
 
-All ways by which values from elsewhere get into a model (a state dict, an update of a module, a
+All ways in which values from elsewhere get into a model (a state dict, an update of a module, a
 file of weights, `sharding.place`) end here: `target_layout` says where a value belongs, and
 `laid_out` or `assembled` puts it there.
 

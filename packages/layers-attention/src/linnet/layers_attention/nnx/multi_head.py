@@ -372,8 +372,8 @@ class MultiHeadAttention(Layer):
           [*B, Q, out_features].
 
         Raises:
-          ArgumentError: neither layer nor call specifies whether to decode, or with a rate whether
-            to drop; or the cache is missing or full.
+          ArgumentError: neither layer nor call specifies whether to decode, or, with a rate,
+            whether to drop; or the cache is missing or full.
         """
         itself = inputs_k is None
         inputs_q, inputs_k, inputs_v = three_inputs(inputs_q, inputs_k, inputs_v)

@@ -1,7 +1,7 @@
 """`LoRA` and `LoRALinear`: low-rank changes of a linear map, as modules.
 
 Only the adapter's parameters are of type `LoRAParam`, so that filters select them:
-`nnx.DiffState(0, nnx.LoRAParam)` takes gradients of these alone.
+`nnx.DiffState(0, nnx.LoRAParam)` takes gradients with respect to these alone.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class LoRA(Layer):
     >>> layer.lora_a.shape, layer.lora_b.shape
     ((3, 2), (2, 4))
     >>> x = jnp.ones((5, 3))
-    >>> bool((layer(x) == base(x)).all())  # until `lora_b` was trained
+    >>> bool((layer(x) == base(x)).all())  # until `lora_b` is trained
     True
     """
 

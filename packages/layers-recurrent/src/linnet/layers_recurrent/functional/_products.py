@@ -14,7 +14,7 @@ part of it. Merged after time, it would not, and every device would gather and c
 With several batch dimensions, or on a mesh with explicit axes, nothing is merged.
 
 The tangents of all blocks, and thus the gradients, are one product each, of kernels side by side
-(`together`): with 256 features, a GRU's gradient then takes a sixth less time, and 30 % less
+(`together`): with 256 features, a GRU's gradient then takes a sixth less time, and 30% less
 temporary memory, than with a product for each gate. The forward pass keeps the blocks apart; see
 `_recurrence`.
 
@@ -41,7 +41,7 @@ from linnet.module_core.typing import PyTree
 from .affine import Affine
 
 ROWS_OF_ALL_BLOCKS = 256
-"""Rows from which one product for all blocks pays."""
+"""The number of rows from which one product for all blocks pays off."""
 
 
 def product(h: Array, kernel: Array, dtype: DTypeLike, axis: int = 0) -> Array:

@@ -75,7 +75,7 @@ class Repeat(Module):
         except in layers with loops or effects: a loop is faster with less to write. False keeps
         everything, True nothing. Otherwise the name of a policy ("nothing", "dots",
         "dots_no_batch", "everything": what is kept), or a policy of `jax.checkpoint_policies`,
-        also one that offloads values by name.
+        including one that offloads values by name.
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
       names: the names of the modules of the loop whose keys the layers draw, with "{i}" for the
         number of the layer. By default "layers_{i}" if the module's name is "layers", and

@@ -20,7 +20,7 @@ class EarlyStopping(PyTreeNode):
     Attributes:
       min_delta: how much lower than the best a metric must be to count as an improvement.
       patience: how many metrics in a row may fail to improve.
-      best_metric: the best metric that improved so far.
+      best_metric: the metric at the last improvement.
       patience_count: how many metrics in a row have failed since.
       should_stop: whether these are more than `patience`.
       has_improved: whether the last metric was an improvement.
