@@ -1,4 +1,4 @@
-"""A Keras model around a bidirectional LSTM of Linnet: fitted, saved and loaded.
+"""A Keras model around a bidirectional LSTM from Linnet: fitted, saved and loaded.
 
 Everything around the layer is Keras's own: embedding, optimizer, metrics, the file. The model sorts
 the digits of a short sequence, position by position.
