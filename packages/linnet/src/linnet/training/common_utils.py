@@ -1,3 +1,3 @@
-"""Small helpers of training loops; see `linnet.module_core.training`."""
+"""Small helpers for training loops; see `linnet.module_core.training`."""
 
 from linnet.module_core.training.common_utils import *  # noqa: F403

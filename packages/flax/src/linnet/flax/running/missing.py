@@ -5,7 +5,7 @@ programs import more than a run needs. `nnx.Missing` raises an `AttributeError` 
 `hasattr` and `getattr` with a default answer truthfully. Both give the full name and say what to
 use instead.
 
-A name that Flax lacks, too, is not found, with the class of Python's own error. A program that
+A name that Flax also lacks is not found, with the class of Python's own error. A program that
 tests for it (`try: from flax import new ... except ImportError:`) thus takes the branch that it
 takes with Flax 0.12.8. For names of older versions (`flax.optim`), the error says what replaced
 them.

@@ -142,7 +142,7 @@ REMOVED = {
         for name in ("Jit", "LiftedModule", "Pmap", "Remat", "Scan", "Vmap")
     },
 }
-"""Names that Flax 0.12.8 lacks, too, but that older programs use."""
+"""Names that Flax 0.12.8 also lacks, but that older programs use."""
 
 
 def remedy(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Small helpers of training loops: batches for `jax.pmap`, metrics of its replicas, one-hot labels.
+"""Helpers for training loops: batches for `jax.pmap`, metrics of its replicas, one-hot labels.
 
 `jax.pmap` maps over an axis that has one entry per device: here it is the first, and is called the
 device axis.
