@@ -69,8 +69,8 @@ def pack(
     def packed(scope: object, *args: object, **kwargs: object) -> R:
         if kwargs and not enable_kwargs:
             warnings.warn(
-                f"Keywords are not passed on by {name or 'pack'}, which ignores "
-                f"{', '.join(kwargs)}. Pass arguments by position.",
+                f"Keywords are not passed on by {name or 'pack'}; ignored: {', '.join(kwargs)}. "
+                "Pass arguments by position.",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""Carries whose variables a step replaces by others of the same structure.
+"""Carries whose variables a step replaces with others of the same structure.
 
 A step usually changes the variables that it was passed, and returns them. A step written in the
 functional style returns new ones: a state mapped by `jax.tree.map`, `{"w": nnx.Param(...)}`. As
