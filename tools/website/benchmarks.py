@@ -56,7 +56,7 @@ SHOWN = {
     "init-transformer-abstract": "eval_shape of init, 24 layers",
     "init-transformer-eager": "init, 24 layers",
     "first-step-jit-init": "compiling and running init, 24 layers",
-    "first-step-nnx-jit": "compiling and making a model (nnx), 24 layers",
+    "first-step-nnx-jit": "a compiled constructor (nnx), 24 layers",
     "attention-memory-gradient": "memory of attention, 4096 tokens, gradient",
     "attention-4096-gradient": "attention, 4096 tokens, gradient",
     "recurrent-lstm-gradient": "LSTM, 256 steps, gradient",
