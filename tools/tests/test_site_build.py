@@ -28,7 +28,7 @@ class Layer(Module):
     Args:
       size, count: how many there are,
         of each.
-      rate: a part of 1:
+      rate: [*batch, `*n`, *features], a *part* of 1:
         - zero
         - or one
 
@@ -87,6 +87,7 @@ def test_docstrings_are_made_for_markdown(loader):
     assert lines.count("    of each.") == 2
     assert "  size: how many there are," in lines
     assert "  count: how many there are," in lines
+    assert r"  rate: [\*batch, `*n`, \*features], a *part* of 1:" in lines
     assert lines[-4:] == ["```pycon", ">>> Layer(3)", "Layer(size=3)", "```"]
     sections = {str(s.kind.value): s for s in layer.docstring.parse("google")}
     assert [p.name for p in sections["parameters"].value] == ["size", "count", "rate"]

@@ -1,12 +1,13 @@
 """Explains Linnet's docstrings to griffe, the tool that reads them for the API pages.
 
-Four things that it doesn't know:
+Five things that it doesn't know:
 
 - Linen's modules are dataclasses by inheritance: their fields are the constructor's parameters
   (`releasing.constructors`).
 - `scale, bias: ...` among the arguments describes two of them.
 - An example (`>>>`) is code wherever it occurs.
 - A name in backticks that is described somewhere becomes a link.
+- An asterisk in a shape, such as [*batch, features], is an asterisk.
 
 A path such as `functional.layer_norm` or `linnet.struct.field` that leads nowhere is a warning, and
 therefore an error in the strict build.
@@ -36,6 +37,8 @@ SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields):$")
 SEVERAL = re.compile(r"^  (\*{0,2}\w+(?:, \*{0,2}\w+)+): (.*)$")
 NAMES_ALONE = re.compile(r"^  \w+(?:, \w+)*,$")
 ITEM = re.compile(r"^\s*[-*] ")
+# In [*batch, features] or "*.bias", outside backticks, Markdown would see the start of emphasis.
+ASTERISK = re.compile(r"(`[^`]*`)|(?:(?<=[\[(\"])|(?<=, ))\*(?=[\w.])")
 NAME = re.compile(r"(?<![\[`\w])`([A-Za-z_][\w.]*)(\(\))?`(?![`\]])")
 FACADES = {"nn": "linnet.linen", "linen": "linnet.linen", "nnx": "linnet.nnx"}
 
@@ -153,7 +156,8 @@ def _taken_apart(lines: list[str]) -> list[str]:
 
 
 def linked(line: str, obj: griffe.Object) -> str:
-    """Turns the names in a line that are described somewhere into links."""
+    """Turns the names in a line that are described somewhere into links, and keeps asterisks."""
+    line = ASTERISK.sub(lambda m: m[1] or r"\*", line)
     return NAME.sub(lambda m: _link(m, obj), line)
 
 
