@@ -226,7 +226,7 @@ class Block(nnx.Module):
 
 
 def either(layer: Any, x: jax.Array) -> jax.Array:
-    """What the layer makes of `x`, or `x` if there is no such layer."""
+    """The layer's output for `x`, or `x` itself if the layer does not exist."""
     return x if layer is None else layer(x)
 
 

@@ -18,7 +18,7 @@ ROOT = Path(module_core.__file__).parent
 FLOORS = [
     {"records"},
     {"__about__", "_compat", "accepted", "defaults", "errors"}
-    | {"on_demand", "replaced", "structs", "typing"},
+    | {"names_elsewhere", "on_demand", "replaced", "structs", "typing"},
     {"arrays", "axis_rules", "boxes", "config", "cursor", "dtypes", "field_order", "layout"}
     | {"mismatched"},
     {"forgotten_mesh", "placing"},

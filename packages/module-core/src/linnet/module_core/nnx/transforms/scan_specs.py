@@ -150,7 +150,7 @@ def carry_position(axes: object, what: str) -> int | None:
             axis, is_leaf=lambda x: isinstance(x, FilterMapping)
         ):
             raise ArgumentError(
-                f"Carry stands for a whole argument or output, but is nested in {what}={axes!r}."
+                f"Carry is for a whole argument or output, but is nested in {what}={axes!r}."
             )
     if len(found) > 1:
         raise ArgumentError(
