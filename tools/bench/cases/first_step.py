@@ -133,7 +133,7 @@ def _until_trained(
             **others,
         },
         [
-            Comparison(REPEAT, FLAX, at_most=0.22),
+            Comparison(REPEAT, FLAX, at_most=0.15),
             Comparison(LOOP, FLAX, at_most=0.7),
             *comparisons,
         ],
