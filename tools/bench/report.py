@@ -23,8 +23,12 @@ _SCALES = {
     Unit.BYTES: ((1e9, "GB"), (1e6, "MB"), (1.0, "B")),
 }
 
+# Two columns wider than the longest name of a case and of a comparison.
+_CASE, _COMPARISON = 34, 38
+
 HEADER = (
-    f"{'case':<27}{'ratio of':<34}{'value':>7}{'±':>8}{'bound':>8}  {'met':<5}{'medians':<24}rounds"
+    f"{'case':<{_CASE}}{'ratio of':<{_COMPARISON}}{'value':>7}{'±':>8}{'bound':>8}  {'met':<5}"
+    f"{'medians':<24}rounds"
 )
 
 
@@ -42,8 +46,8 @@ def _line(result: Result, ratio: Ratio) -> str:
     )
     error = "" if result.case.exact else f"{ratio.error:.3f}"
     return (
-        f"{result.case.name:<27}{comparison.of + ' / ' + comparison.to:<34}{ratio.value:>7.3f}"
-        f"{error:>8}{bound:>8}  {met:<5}{of + ' / ' + to:<24}{result.rounds}"
+        f"{result.case.name:<{_CASE}}{comparison.of + ' / ' + comparison.to:<{_COMPARISON}}"
+        f"{ratio.value:>7.3f}{error:>8}{bound:>8}  {met:<5}{of + ' / ' + to:<24}{result.rounds}"
     )
 
 
