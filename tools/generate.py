@@ -141,7 +141,7 @@ def _install(package: Package) -> str:
     changelog = (package.folder / "CHANGELOG.md").read_text(encoding="utf-8")
     if not re.search(r"^## \d", changelog, re.MULTILINE):  # never released
         command = f"$(python tools/workspace.py --paths {package.short_name})"
-        note = "\nThat is in a clone of the repository: Linnet is not on PyPI yet.\n"
+        note = "\nRun this in a clone of the repository: Linnet is not on PyPI yet.\n"
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text)
     return f"```\npython -m pip install {command}\n```\n{note}\n| | |\n|---|---|\n{table}\n"
 

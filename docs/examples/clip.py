@@ -3,10 +3,10 @@
     python docs/examples/clip.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a CLIP (Radford et al. 2021,
-arXiv:2103.00020) or a SigLIP (Zhai et al. 2023, arXiv:2303.15343). If it is omitted, a tiny model
-with random weights is loaded. One transformer reads images, another one texts, and each returns a
-vector of length 1; the product of two is large if they belong together. If CHECKPOINT has an
-expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+arXiv:2103.00020) or a SigLIP (Zhai et al. 2023, arXiv:2303.15343) model. If it is omitted, a tiny
+model with random weights is loaded. One transformer reads images, another reads texts, and each
+returns a vector of length 1; the product of two is large if they belong together. If CHECKPOINT has
+an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B images, Q texts, H height, W width, C channels: last here, first in PyTorch; T tokens of
 a text or patches of an image, F features, P features of the vectors.

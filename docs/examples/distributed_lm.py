@@ -11,8 +11,8 @@ Two processes on one machine, in two terminals, each with two devices that the C
     python docs/examples/distributed_lm.py --model-parallel 2 --join 127.0.0.1:8476 2 1
 
 If a launcher starts the processes (SLURM, Open MPI, TPU pods; Kubernetes with jax[k8s]), pass
---launched: they find each other. This is a job for SLURM, which goes back into the queue when it is
-preempted or runs out of time:
+--launched: they find each other. This SLURM job goes back into the queue when it is preempted or
+runs out of time:
 
     #!/bin/bash
     #SBATCH --nodes=4 --ntasks-per-node=8 --gpus-per-node=8 --time=8:00:00
@@ -64,12 +64,12 @@ RULES = [  # of an array whose path matches, the axes that are split over "data"
     ("head/kernel$", P("data", "model")),  # [W, V]
     (..., P()),
 ]
-STOPPED = 128 + signal.SIGTERM  # the exit status, as shells have it
+STOPPED = 128 + signal.SIGTERM  # the exit status, by the convention of shells
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a run, which don't depend on its devices, nor change when it is resumed."""
+    """The settings of a run, which neither depend on its devices nor change when it is resumed."""
 
     layers: int = 4
     heads: int = 4
@@ -229,7 +229,7 @@ class Checkpoints:
 
         def laid_out(x: Any, layout: NamedSharding) -> jax.ShapeDtypeStruct:
             if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-                x = jax.eval_shape(jax.random.key_data, x)  # orbax makes keys of them
+                x = jax.eval_shape(jax.random.key_data, x)  # orbax makes keys out of them
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
 
         graphdef, expected = nnx.split(shapes)
@@ -242,8 +242,8 @@ class Termination:
     """SIGTERM, which clusters send some time before they reclaim a machine.
 
     If one process gets it, all have to save after the same step. So in each step, all processes
-    compute together whether one of them has got it. The answer is read in the next step: nothing
-    waits for the step that is being computed.
+    compute together whether one of them has received it. The answer is read in the next step:
+    nothing waits for the step that is being computed.
     """
 
     def __init__(self, mesh: Mesh) -> None:
@@ -315,8 +315,9 @@ def mesh_of(model_parallel: int, settings: Settings) -> Mesh:
     data = count // model_parallel
     if count % model_parallel or settings.batch // settings.accumulate % data:
         sys.exit(
-            f"{count} devices: --model-parallel {model_parallel} must divide them, and the rest "
-            f"--batch / --accumulate, {settings.batch // settings.accumulate}"
+            f"{count} devices: --model-parallel {model_parallel} must divide them, and the "
+            "quotient must divide --batch / --accumulate, "
+            f"{settings.batch // settings.accumulate}"
         )
     kinds = (jax.sharding.AxisType.Auto,) * 2  # XLA decides how the rest is laid out
     return jax.make_mesh((data, model_parallel), ("data", "model"), axis_types=kinds)

@@ -124,11 +124,11 @@ def train(
     curve: list[Point] = []
     with stop_on_ctrl_c() as stop:
         for step in range(1, steps + 1):
-            model.train()  # BatchNorm by the batch's own statistics, and Dropout drops
+            model.train()  # BatchNorm uses the batch's own statistics, and Dropout drops
             train_step(model, optimizer, learned, next(source))
             ends = step % max(1, steps // 20) == 0 or step == steps or stop.is_set()
             if ends:
-                model.eval()  # BatchNorm by its running averages, and nothing is dropped
+                model.eval()  # BatchNorm uses its running averages, and nothing is dropped
                 eval_step(model, tested, held_out)
                 now = learned.compute()
                 right = tested.compute()["accuracy"]
@@ -176,7 +176,7 @@ def draw(path: Path, curve: list[Point], held_out: Digits, logits: np.ndarray) -
             ha="left",
             weight="bold",
         )
-        # The wrong ones first, and of each kind first those whose label seemed least likely.
+        # The wrong ones first; in each group, those whose label seemed least likely come first.
         order = np.lexsort((of_label, ~wrong))
         for axes, i in zip(right.subplots(3, 5).flat, order, strict=False):
             axes.imshow(held_out.images[i, ..., 0], cmap="gray_r", vmin=0, vmax=1)

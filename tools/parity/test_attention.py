@@ -1,8 +1,8 @@
 """Attention: bit for bit what Flax computes, with `implementation="exact"`.
 
 Each case is a call made the same way with both libraries: eager with eager and jitted with jitted,
-which must be identical, and gradients, within rounding. The arguments are those of FACTS for
-attention; what Linnet has beyond Flax is compared with how Flax does the same.
+which must be identical, and gradients, within rounding. What Linnet adds to Flax is compared with
+how Flax does the same.
 """
 
 from __future__ import annotations

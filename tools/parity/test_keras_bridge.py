@@ -101,7 +101,7 @@ def assert_same(ours, theirs):
 
 
 def described(layer):
-    # Ours are called by the module's paths, those of Keras's layer variable, variable_1, ...
+    # Ours are named by the module's paths; those of Keras's layer are variable, variable_1, ...
     return [(tuple(v.shape), v.dtype, v.trainable) for v in layer.variables]
 
 

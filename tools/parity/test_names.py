@@ -1,8 +1,8 @@
 """Every name that a program can import from `flax.linen` and its parts, and whether it is here.
 
-The names that Flax's modules show are compared, without modules, what they have imported from
-Python for themselves, and type variables. What is left out has a reason in differences.toml; so
-does what is here but not in Flax.
+The names that Flax's modules show are compared, except for modules, names imported from Python's
+standard library, and type variables. What is left out has a reason in differences.toml; so does
+what is here but not in Flax.
 """
 
 import importlib

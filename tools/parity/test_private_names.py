@@ -58,7 +58,7 @@ def test_compute_stats(axes, options):
 
 def norm(nn, **options):
     class Norm(nn.Module):
-        """A norm as libraries write them."""
+        """A norm as libraries write one."""
 
         @nn.compact
         def __call__(self, x):

@@ -21,7 +21,7 @@ PROGRAMS = Path(qwix_programs.__file__)
 
 @functools.cache
 def results(library):
-    """What each program shows; a process for all, which imports no more than one of the two."""
+    """What each program shows, all in one process, which imports only one of the two libraries."""
     command = [sys.executable, str(PROGRAMS), library]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

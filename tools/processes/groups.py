@@ -1,7 +1,7 @@
 """Groups of processes on this machine that compute together, as on several machines.
 
-The processes talk over the loopback interface: a coordinator by which they find each other, and
-gloo for the collective operations of CPUs. Starting a process takes seconds, so a group runs a
+The processes talk over the loopback interface: a coordinator through which they find each other,
+and gloo for the collective operations of CPUs. Starting a process takes seconds, so a group runs a
 whole file of tests.
 
     run(2, "pytest", "addressing.py")        two processes, each with two devices

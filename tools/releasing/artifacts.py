@@ -124,7 +124,7 @@ def _put_next_to(package: Package) -> set[str]:
 def _stray(name: str, homes: tuple[str, ...]) -> str | None:
     path = PurePosixPath(name)
     if not name.startswith(homes):
-        return f"is outside of {', '.join(homes)}"
+        return f"is outside {', '.join(homes)}"
     if {"tests", "test", "__pycache__"} & set(path.parts) or path.name.startswith("test_"):
         return "is not part of what is installed"
     if path.suffix not in (".py", ".pyi") and path.name != "py.typed":

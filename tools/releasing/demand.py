@@ -67,7 +67,7 @@ def demand(package: Package, heading: str = "Unreleased", below: Version | None 
       below: only tags before this version count.
 
     Raises:
-      Refused: the changelog calls compatible a difference that does not exist.
+      Refused: the changelog lists as compatible a difference that does not exist.
     """
     log, last = Changelog.of(package), last_tag(package, below)
     if last is None:

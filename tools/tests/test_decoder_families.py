@@ -1,4 +1,4 @@
-"""docs/examples/llama.py against decoders in NumPy, by loops over heads and tokens, in float64.
+"""docs/examples/llama.py against decoders in NumPy: loops over heads and tokens, in float64.
 
 The loops are written from the papers and the names in configuration files, are independent of the
 layers, and agree with PyTorch where its results are known.

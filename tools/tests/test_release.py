@@ -509,7 +509,7 @@ def test_build(repository):
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        ("src/linnet/other/__init__.py", "is outside of src/linnet/core/"),
+        ("src/linnet/other/__init__.py", "is outside src/linnet/core/"),
         ("src/linnet/core/tests/test_it.py", "is not part of what is installed"),
         ("src/linnet/core/notes.txt", "is not Python source"),
     ],

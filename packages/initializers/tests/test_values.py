@@ -181,7 +181,7 @@ def test_named_scalings_are_special_cases():
 @pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3), (2, 3, 0), (0, 0, 0)])
 def test_an_array_without_elements_can_be_drawn(name, shape):
     if name == "delta_orthogonal" and shape == (2, 3, 0):
-        return  # More inputs than outputs raise an error, see test_refusals.
+        return  # More inputs than outputs raise an error; see test_refusals.
     assert make(name)(KEY, shape).shape == shape
 
 

@@ -252,7 +252,7 @@ def shadowed(name):
 
 REMEDIES = [
     Remedy(
-        "Pass module.unbind()[0], or a module created outside of setup and compact methods.",
+        "Pass module.unbind()[0], or a module created outside setup and compact methods.",
         lambda: FlaxLayer(bound()),
         lambda: [FlaxLayer(bound().unbind()[0])(X), FlaxLayer(Dense(2))(X)],
     ),
@@ -359,7 +359,7 @@ REMEDIES = [
         lambda: NNXLayer(Restructured({"left": jnp.zeros(3), "right": jnp.zeros(3)}))(X),
     ),
     Remedy(
-        "Create the layer outside of functions that jax transforms.",
+        "Create the layer outside functions that jax transforms.",
         lambda: jax.eval_shape(lambda x: [FlaxLayer(Holder(x)).get_config(), x][1], X),
         lambda: again(FlaxLayer(Holder(X))),
     ),

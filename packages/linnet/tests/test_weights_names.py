@@ -27,7 +27,7 @@ from .torch_cases import (
 
 @pytest.mark.parametrize("style", ["nnx", "linen"])
 def test_repeated(style):
-    """Layers in a list of PyTorch's are the layers of a `Repeat`, or of a list."""
+    """Layers in a PyTorch list are the layers of a `Repeat`, or of a list."""
     state_dict, [x], _ = encoder_state()
     draw = np.random.default_rng(0)
     drawn = {

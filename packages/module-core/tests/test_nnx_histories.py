@@ -1,4 +1,4 @@
-"""Random histories: modules edited inside and between jitted calls, compared with no jit.
+"""Random histories: modules edited inside and between jitted calls, compared with runs without jit.
 
 A history is a list of steps on two modules that may share anything. A step edits one of them (its
 variables, plain lists, dicts and tuples, static attributes, raw arrays, what it shares) either

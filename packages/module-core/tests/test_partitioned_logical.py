@@ -33,8 +33,8 @@ def axes(names, rules=RULES):
     ("names", "expected"),
     [
         (("batch", "embed", "mlp"), ("data", None, "model")),
-        (("mlp", "heads"), ("model", "data")),  # "model" is taken, a later rule applies
-        (("heads", "mlp"), ("data", "model")),  # rules come in order, not names
+        (("mlp", "heads"), ("model", "data")),  # "model" is taken; a later rule applies
+        (("heads", "mlp"), ("data", "model")),  # in the order of the rules, not of the names
         (("batch", "both"), ("data", None)),  # one of its axes is taken
         (("both",), (("data", "model"),)),
         (("unknown", None), (None, None)),

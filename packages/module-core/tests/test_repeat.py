@@ -563,7 +563,7 @@ def test_a_module_from_outside():
 
             return nn.Repeat(Uses(shared), N)(x)
 
-    with pytest.raises(ArgumentError, match="from outside of it, at shared"):
+    with pytest.raises(ArgumentError, match="from outside it, at shared"):
         Outer().init(KEYS["params"], X)
 
 

@@ -23,7 +23,7 @@ from bench.models import transformer
 
 
 def linen_init(form: str, *, jitted: bool = False) -> Callable[[], object]:
-    """A function that makes the variables by linen's `init`."""
+    """A function that makes the variables with linen's `init`."""
     init, x = transformer.made(form).init, transformer.inputs(1, 16)
     key = jax.block_until_ready(jax.random.key(0))  # type: ignore[no-untyped-call]
 

@@ -199,7 +199,7 @@ def _events(arm: Arm, program: Program, library: Library) -> Iterator[Event | Re
     try:
         for event in arm.run(program, library):
             if library is not LINNET and _leak(event):
-                raise RuntimeError("a tracer, outside of its trace")
+                raise RuntimeError("a tracer, outside its trace")
             yield event
     except RecursionError as error:
         yield Refused(RuntimeError(str(error)))
@@ -231,7 +231,7 @@ def disagreement(mine: Event | Refused | None, other: Event | Refused | None) ->
 def difference(a: Any, b: Any, tolerance: float = 0, where: str = "") -> str:
     """The first place where two values differ, and the values of `a` and `b` there."""
     if isinstance(a, jax.core.Tracer):
-        return f"{where}: a tracer, outside of its trace"
+        return f"{where}: a tracer, outside its trace"
     if isinstance(a, (jax.Array, np.ndarray, np.generic)):
         if not isinstance(b, (jax.Array, np.ndarray, np.generic)) or isinstance(b, jax.core.Tracer):
             return f"{where}: {_short(a)} and {_short(b)}"

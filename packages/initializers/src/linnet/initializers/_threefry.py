@@ -2,12 +2,12 @@
 
 Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
 
-Three quarters of the time that XLA takes to compile a draw for a CPU go into JAX's generator, which
-is a loop there. Here its 20 rounds are written out: they compile in a quarter of the time and run
-in half of it. They are integer arithmetic, so the bits are those of JAX. Everything else is still
-JAX's code: its functions draw with a key of this generator. A barrier separates the bits from what
-is computed from them, so that XLA compiles that part as it does with JAX's generator, with the same
-rounding.
+Three quarters of the time that XLA takes to compile a draw for a CPU goes into JAX's generator,
+which is a loop there. Here its 20 rounds are written out: they compile in a quarter of the time and
+run in half the time. They are integer arithmetic, so the bits are those of JAX. Everything else is
+still JAX's code: its functions draw with a key of this generator. A barrier separates the bits from
+what is computed from them, so that XLA compiles that part as it does with JAX's generator, with the
+same rounding.
 
 On accelerators, JAX's own generator is quick already. A program that is being traced has both
 (`jax.lax.platform_dependent`); the one for its platform is compiled.

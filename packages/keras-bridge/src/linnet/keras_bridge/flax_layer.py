@@ -93,7 +93,7 @@ class FlaxLayer(ModuleLayer):
                 raise self._error(
                     f"The {type(module).__name__} is already bound to variables.",
                     hint=(
-                        "Pass module.unbind()[0], or a module created outside of setup and "
+                        "Pass module.unbind()[0], or a module created outside setup and "
                         "compact methods."
                     ),
                 )

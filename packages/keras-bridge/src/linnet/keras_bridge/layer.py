@@ -146,7 +146,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
                 "weights would be lost.",
                 hint=(
                     "Build it beforehand with layer.build(input_shape), or call the layer or "
-                    "its model once outside of jax.jit, jax.grad and the like."
+                    "its model once outside jax.jit, jax.grad and the like."
                 ),
             )
 

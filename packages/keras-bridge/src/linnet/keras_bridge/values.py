@@ -152,7 +152,7 @@ def _array(value: Any, where: Place) -> object:
     if isinstance(value, jax.core.Tracer):
         raise ArgumentError(
             f"{where} holds a value that jax is tracing, which can't be saved.",
-            hint="Create the layer outside of functions that jax transforms.",
+            hint="Create the layer outside functions that jax transforms.",
         )
     is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     stored = {

@@ -1,8 +1,8 @@
 """Attention: one implementation, two styles.
 
 `functional` contains the arithmetic as pure functions of arrays; the modules in `linen` declare
-parameters and call it, those in `nnx` own their variables and call it. Each is imported on first
-use, so that one style never imports the other.
+parameters and call it, and those in `nnx` own their variables and call it. Each is imported on
+first use, so that one style never imports the other.
 """
 
 import typing as _typing

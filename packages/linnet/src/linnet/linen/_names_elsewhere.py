@@ -9,7 +9,7 @@ from __future__ import annotations
 from linnet.module_core.names_elsewhere import names_elsewhere
 
 _OWN = {
-    "Linear": "Write nn.Dense(features): the inputs' size is seen when it is called.",
+    "Linear": "Write nn.Dense(features): the inputs' size is inferred when it is called.",
     "Embedding": "Write nn.Embed(num_embeddings, features).",
     "Parameter": 'Write self.param("scale", nn.initializers.ones, shape) in setup or a compact '
     "method.",

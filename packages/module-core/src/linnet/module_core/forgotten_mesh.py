@@ -11,9 +11,9 @@ The warning comes once in a program, and only where names are certainly ignored:
 * its names split an axis, as mapped by the rules that are set. Logical names without rules don't
   say yet what they are for.
 
-It is logged (logger "linnet.mesh"), as jax logs that an accelerator isn't used, and not one of
-Python's warnings: a test that compares a model on a mesh with the same one on a single device
-makes the latter without a mesh on purpose, and must not fail where warnings are errors.
+It is logged (logger "linnet.mesh"), as jax logs that an accelerator isn't used, and is not a Python
+warning: a test that compares a model on a mesh with the same one on a single device makes the
+latter without a mesh on purpose, and must not fail where warnings are errors.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _warn(what: str, axes: PartitionSpec) -> None:
     )
     _log.warning(
         "%s: %s names axes of a mesh that split it, %s, but no mesh is set: it is whole on one of"
-        " %d devices. %s, or pass shardings to jax.jit. (This is said once.)",
+        " %d devices. %s, or pass shardings to jax.jit. (This is logged only once.)",
         _line_of_user(),
         what,
         tuple(axes),

@@ -116,7 +116,7 @@ def _placed(line: int, note: str, starts: list[int], numbers: list[int]) -> tupl
 
 
 def _written(text: str, cell: _Value, code: str) -> str:
-    """The text of a cell's new source, laid out as the old one."""
+    """The text of a cell's new source, laid out like the old one."""
     plain = text.isascii()
     if isinstance(cell.value, str):
         return json.dumps(code, ensure_ascii=plain)

@@ -7,8 +7,8 @@
 LibCST finds which names of a program are Flax's (it knows scopes and shadowing), and where they
 are in the text. Only these places are replaced, so comments, formatting and strings stay as they
 are; in a notebook (.ipynb), only code cells are rewritten. A name that Linnet doesn't have stays as
-it is, gets a comment line, and is listed at the end; so do strings that name a module of Flax,
-without a comment. A second run changes nothing.
+it is, gets a comment line, and is listed at the end; strings that name a module of Flax are only
+listed. A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def rewritten(path: Path, source: bytes) -> Rewritten:
-    """Rewrites a program or a notebook, by the ending of its name."""
+    """Rewrites a program or a notebook, depending on the ending of its name."""
     if path.suffix != ".ipynb":
         return rewrite(source)
     return rewrite_notebook(source, rewrite)
 
 
 def diff(path: Path, old: bytes, new: bytes) -> str:
-    """The change of a file, as `diff -u` shows it."""
+    """The change to a file, as `diff -u` shows it."""
     before, after = (t.decode("utf-8", "replace").splitlines(keepends=True) for t in (old, new))
     return "".join(difflib.unified_diff(before, after, str(path), str(path)))
 

@@ -198,7 +198,7 @@ def logits_of(
 
 
 def _visible(static: Static, arrays: Arrays, tile: Tile) -> Array | None:
-    """Whether each key of a tile is visible, broadcasts to [*B, H, r, k]; None for everywhere."""
+    """Whether each key of a tile is visible; broadcasts to [*B, H, r, k]. None if all are."""
     blocks = static.blocks
     visible = None
     if arrays.mask is not None:

@@ -90,7 +90,7 @@ def dot_product_attention_weights(
       ArgumentError: `einsum` is given together with `precision` or `einsum_dot_general`, the
         rate is outside [0, 1], a window is below 1, or a cap is not above 0.
       DtypeError: segments or positions are not integers.
-      ShapeError: the arrays don't fit each other.
+      ShapeError: the arrays don't fit together.
       InvalidRngError: dropout needs a key.
 
     >>> import jax.numpy as jnp
@@ -213,7 +213,7 @@ def dot_product_attention(
         the rate is outside [0, 1], a window is below 1, a cap is not above 0, or the implementation
         is unknown or doesn't support the options.
       DtypeError: segments or positions are not integers.
-      ShapeError: the arrays don't fit each other.
+      ShapeError: the arrays don't fit together.
       InvalidRngError: dropout needs a key.
 
     >>> import jax.numpy as jnp

@@ -116,7 +116,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     batch = jnp.broadcast_shapes(sizes.batch, *(x.shape[:-3] for x in extras))
     entries = math.prod(batch)
     own_causality = _has_own_causality(call)
-    window = None  # the kernel's needs causality
+    window = None  # the kernel has one only with causality
     if own_causality:
         if visible.left is not None:
             window = (visible.left - 1, 0)

@@ -1,4 +1,4 @@
-"""Reads rotary positions from a model's configuration, the config.json of Hugging Face.
+"""Reads rotary positions from a model's configuration, Hugging Face's config.json.
 
 The options have had several names and places over the years: at the top level (`rope_theta`), in
 `rope_scaling`, in `rope_parameters`, and in the latter separately for each type of layer.

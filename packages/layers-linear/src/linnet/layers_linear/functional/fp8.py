@@ -5,8 +5,8 @@
     ∂w = (q_xᵀ · q_g) s_x s_g
 
 There are two ways to compute them. `fp8_scaled_dot_general` multiplies the 8-bit numbers
-themselves, in forward and backward pass; `fp8_rounded_dot_general` multiplies what they represent,
-in the arrays' own dtype, and leaves it to XLA to recognize the pattern.
+themselves, in the forward and backward passes; `fp8_rounded_dot_general` multiplies what they
+represent, in the arrays' own dtype, and leaves it to XLA to recognize the pattern.
 
 Backward passes are more sensitive to rounding, so they run at the highest precision.
 """

@@ -1,4 +1,4 @@
-"""Pooling, by the functions of `functional`: it has no parameters or state."""
+"""Pooling with the functions in `functional`: it has no parameters or state."""
 
 from linnet.layers_linear.functional.pooling import avg_pool as avg_pool
 from linnet.layers_linear.functional.pooling import max_pool as max_pool

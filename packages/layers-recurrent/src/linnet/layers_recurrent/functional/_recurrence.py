@@ -25,7 +25,7 @@ Three techniques make a sequence cheaper than the same number of single steps:
 
 A block is one product. XLA spreads wide products over idle cores and leaves narrow ones to a single
 core, so an LSTM has all four gates in one block. Its columns are split after the tanh, which thus
-runs over contiguous memory; splitting them before the tanh makes an LSTM take 50 % longer. A GRU
+runs over contiguous memory; splitting them before the tanh makes an LSTM take 50% longer. A GRU
 uses r in n, between two products; splitting r from z there costs more than their joint product
 gains (a fifth to a half of the forward pass), so each gate has its own block.
 
@@ -290,7 +290,7 @@ def _recurrent(
 
 
 def _like(carry: Carry, other: Carry) -> Carry:
-    # The formula computes in float32 or wider, the carry may be of a different type.
+    # The formula computes in float32 or wider; the carry may be of a different type.
     return tuple(c.astype(other[0].dtype) for c in carry)
 
 
@@ -303,7 +303,8 @@ def _sum_of_tangents(
     dbiases: PyTree,
     group: Sequence[int],
 ) -> Array | None:
-    """The tangents of p + q, or of q for blocks that are apart, as far as they are known before.
+    """The tangents of p + q, or of q for blocks that are apart, as far as they are known
+    beforehand.
 
     That is all but the contribution of the previous step's tangent: [C, *batch, ΣW], or None.
     """

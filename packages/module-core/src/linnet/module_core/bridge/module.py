@@ -579,7 +579,7 @@ def running_scope(what: str) -> tuple[ModuleStackEntry, Scope]:
     context = current_context()
     if context is None or context.module.scope is None:
         raise ArgumentError(
-            f"{what} was called outside of the methods of a bridge.Module.",
+            f"{what} was called outside the methods of a bridge.Module.",
             hint=f"Call {what} in a compact method or in setup, while init or apply runs.",
         )
     return context, context.module.scope

@@ -59,7 +59,7 @@ def is_module(value: object) -> bool:
 
 
 def is_place(value: object) -> bool:
-    """Whether `value` is or has a place in a frame: a module, a handle on a variable, a scope."""
+    """Whether `value` is or has a place in a frame: a module, a handle to a variable, a scope."""
     return isinstance(value, Variable | Scope) or is_module(value)
 
 

@@ -101,7 +101,7 @@ class Clones:
         return known
 
     def of(self, module: Any) -> Any:
-        """The clone of a module, of a handle on a variable, or of a scope."""
+        """The clone of a module, of a handle to a variable, or of a scope."""
         if isinstance(module, Scope):
             return self._scope(module)
         if isinstance(module, Variable):

@@ -255,7 +255,7 @@ class Module(_Dataclass, VariableAccess):
             return value if adoption.is_plain(value) else adoption.adopt(self, name, value)
         raise SetAttributeFrozenModuleError(
             f"Can't set {name}={brief(value)} on {type(self).__name__}: modules are frozen "
-            "outside of setup.",
+            "outside setup.",
             hint=about_frozen(self, name),
         )
 

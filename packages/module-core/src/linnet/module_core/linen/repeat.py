@@ -289,7 +289,7 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTr
     if len(lift.roots) > 1:
         shared = "/".join(lift.roots[1].path) or "the outermost module"
         raise ArgumentError(
-            f"A layer of Repeat uses a module from outside of it, at {shared}.",
+            f"A layer of Repeat uses a module from outside it, at {shared}.",
             hint="Variables of Repeat exist once for each layer. Call the shared module outside,"
             " and pass its output as an argument.",
         )

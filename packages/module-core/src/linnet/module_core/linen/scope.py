@@ -354,7 +354,7 @@ class Scope(ScopeMethods):
         unbox: bool = True,
         **kwargs: object,
     ) -> Variable[Any]:
-        """A handle on a variable; made by `init_fn(*args, **kwargs)` if it is missing.
+        """A handle to a variable; made by `init_fn(*args, **kwargs)` if it is missing.
 
         The name is not reserved.
 

@@ -91,7 +91,7 @@ def leak(scope: Scope, collection: str, path: tuple[str, ...]) -> JaxTransformEr
     where = f'"{path[-1]}" in collection "{collection}" of "/{"/".join(path[:-1])}"'
     if _entered_from_lifted(scope):
         return JaxTransformError(
-            f"Variable {where} is set inside a lifted transform, by a module from outside of "
+            f"Variable {where} is set inside a lifted transform, by a module from outside "
             "it; its value would leak out of the transform.",
             hint=(
                 "Use the module that the function gets as its first argument, not one from an "

@@ -89,7 +89,7 @@ class ScopeMethods:
         unbox: bool = True,
         **init_kwargs: object,
     ) -> Variable[Any]:
-        """A handle on a variable: made by `init_fn(*init_args, **init_kwargs)` if it is missing.
+        """A handle to a variable: made by `init_fn(*init_args, **init_kwargs)` if it is missing.
 
         Args:
           col: its collection.

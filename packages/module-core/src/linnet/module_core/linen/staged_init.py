@@ -9,8 +9,8 @@ therefore traced into a program of its own, whose last results are the recorded 
 3. what is left is evaluated in the caller's program, on the groups' elements.
 
 The method runs once, and so do its effects, which are equations. It runs a second time, in the
-usual way, where it raises an error, or where a traced value outlives the program, for example in a
-list outside. The class of such a module is remembered, and runs in the usual way from the start.
+usual way, if it raises an error, or if a traced value outlives the program, for example in a list
+outside it. The class of such a module is remembered, and runs in the usual way from the start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A handle on one variable of a scope."""
+"""A handle to one variable of a scope."""
 
 from __future__ import annotations
 

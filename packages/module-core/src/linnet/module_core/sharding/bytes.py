@@ -1,4 +1,4 @@
-"""How many bytes of a model each device holds: from shapes and layouts, before they exist."""
+"""How many bytes of a model each device holds: from shapes and layouts, before arrays exist."""
 
 from __future__ import annotations
 

@@ -32,11 +32,11 @@ def partition_specs(tree: T, rules: Sequence[Rule], *, all_used: bool = True) ->
     Args:
       tree: linen variables, an nnx module or state, or any tree of arrays or of their shapes
         (`jax.eval_shape`).
-      rules: pairs, the first of which that matches an array applies. A pair begins with a regular
-        expression, searched for in the array's path ("params/blocks/mlp/kernel"), or with a filter
-        as nnx takes it: a type of variables, `...` for the rest, or a function of path and leaf. It
-        ends with a spec, or with None for arrays that are not split. Arrays of one element need no
-        rule, and are not split.
+      rules: pairs; the first pair that matches an array applies. A pair begins with a regular
+        expression, searched for in the array's path ("params/blocks/mlp/kernel"), or with an nnx
+        filter: a type of variables, `...` for the rest, or a function of path and leaf. It ends
+        with a spec, or with None for arrays that are not split. Arrays of one element need no rule,
+        and are not split.
       all_used: whether a rule that matches no array is an error; False for rules that several
         models share.
 
@@ -157,7 +157,7 @@ def _applied(tree: T, rules: Sequence[Rule], mesh: Mesh | AbstractMesh | None, a
 
 
 def _remedy(kind: int, axes: Sequence[object]) -> str:
-    """How to fix the first kind of problem that there is."""
+    """How to fix the first kind of problem found."""
     if kind == 0:
         return "End with a rule for the rest: (..., PartitionSpec())."
     if kind == 1:

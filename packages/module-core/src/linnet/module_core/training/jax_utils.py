@@ -51,7 +51,7 @@ def replicate(tree: T, devices: Sequence[Any] | None = None, axis_name: str = _A
 
     Args:
       tree: a tree of arrays and numbers.
-      devices: where to; this process's devices unless given.
+      devices: the devices to copy to; by default, those of this process.
       axis_name: the name of the mesh axis.
 
     Returns:
@@ -96,7 +96,7 @@ def prefetch_to_device(
     Args:
       iterator: trees of arrays of [devices, ...].
       size: how many batches are on the devices at a time; 2 is usually enough.
-      devices: where to; this process's devices unless given.
+      devices: the devices to copy to; by default, those of this process.
       axis_name: the name of the mesh axis.
 
     Yields:

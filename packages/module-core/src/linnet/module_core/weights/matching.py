@@ -434,8 +434,8 @@ def _require_flattened(
 ) -> None:
     """Checks that no dense layer seems to follow a flatten that isn't in `flattened`.
 
-    One does whose inputs are a multiple of a convolution's channels, if no layer has that many
-    outputs: C·H·W numbers, which PyTorch counts with the channel first.
+    A layer seems to if the number of its inputs is a multiple of a convolution's channels, and no
+    layer has that many outputs: C·H·W numbers, which PyTorch counts with the channel first.
     """
     channels: set[int] = set()
     outputs: set[int] = set()

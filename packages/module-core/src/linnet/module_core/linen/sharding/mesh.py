@@ -92,7 +92,8 @@ def constrain(tree: T, spec: PartitionSpec, mesh: Mesh | None = None) -> T:
 def _not_divisible(
     what: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
 ) -> ArgumentError | None:
-    """The error for the first axis of an array that a mesh doesn't divide; None if all divide.
+    """The error for the first axis of an array that a mesh doesn't divide; None if it divides all
+    of them.
 
     Args:
       what: a description of the array.

@@ -37,7 +37,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
 
     Attributes:
       value: the array.
-      names: for each axis a mesh axis, a tuple of several, or None if it is not split. Axes after
+      names: for each axis, a mesh axis, a tuple of several, or None if it is not split. Axes after
         the last name are not split. A `NamedSharding` provides names and mesh.
       mesh: the mesh, or None for the one that is set where the value is used (`jax.set_mesh`).
 

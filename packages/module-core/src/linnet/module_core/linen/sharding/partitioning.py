@@ -143,7 +143,7 @@ def variable_with_axes(
       fallback: how to handle names without a rule.
 
     Returns:
-      A handle on the variable.
+      A handle to the variable.
 
     Raises:
       ArgumentError: there is no module; or the variable was stored with different names, or
@@ -166,7 +166,7 @@ def _module(module: Module | None, function: str) -> Module:
         return module
     if not context.stack:
         raise ArgumentError(
-            f"{function} was called outside of a module's methods.",
+            f"{function} was called outside a module's methods.",
             hint="Call it in a compact method or in setup, or pass module=self.",
         )
     return context.stack[-1]

@@ -41,7 +41,7 @@ def _explained(operands: Sequence[Any]) -> Iterator[None]:
             error.add_note(
                 "The results, and the variables that are created or set, must have the same "
                 "structure in all branches and steps. Create submodules and variables "
-                "beforehand, and in init call each branch's submodules outside of the branches: "
+                "beforehand, and in init call each branch's submodules outside the branches: "
                 "if self.is_initializing(): ..."
             )
         raise

@@ -59,7 +59,7 @@ def check_trace(stamp: object, describe: Callable[[], str]) -> None:
         raise TraceContextError(
             f"Cannot mutate {describe()} from different trace level.",
             hint=(
-                "It was made outside of the function that jax transforms here, and reached the "
+                "It was made outside the function that jax transforms here, and reached the "
                 "function through its closure or a raw jax transform. Pass it (or the module "
                 "that holds it) as an argument of the function and transform that with nnx.jit, "
                 "nnx.grad, nnx.vmap or the like, which return the change to the caller."

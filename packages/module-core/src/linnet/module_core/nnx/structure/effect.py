@@ -33,7 +33,7 @@ class Effect:
 
     Attributes:
       graphdef: the structure of the roots and of new objects in the output, after the function.
-      origin: for each node of `graphdef` the index of the caller's node, or None for a new node.
+      origin: for each node of `graphdef`, the index of the caller's node, or None for a new node.
       changed: the leaves of `graphdef` whose values are sent.
       kept: for each other leaf, the caller's leaf that it is.
       in_place: whether only values changed.
@@ -95,7 +95,7 @@ class Plan:
 
     Attributes:
       graphdef, origin: see `Effect`.
-      sources: for each leaf its index before the function ran, or None for a new leaf.
+      sources: for each leaf, its index before the function ran, or None for a new leaf.
       fixed: raw arrays inside immutable containers, which must be rebuilt to set them.
       in_place: whether no structure changed.
     """
@@ -220,8 +220,8 @@ class After:
 
     Attributes:
       walk: the walk over the roots, both the old ones and those in the output.
-      origin: for each node its index in the `Inside`, or None for a new node.
-      sources: for each leaf its index before the function ran, or None for a new leaf.
+      origin: for each node, its index in the `Inside`, or None for a new node.
+      sources: for each leaf, its index before the function ran, or None for a new leaf.
       in_place: whether no structure changed.
     """
 
@@ -242,7 +242,7 @@ class After:
         variables = inside.variables
         leaf_of = {id(variable): i for i, variable in variables.items()}
         arrays = {id(x): i for i, x in enumerate(inside.values) if i not in variables}
-        # In an equal structure, a raw array counts as the one that was at its place before, even if
+        # In an equal structure, a raw array counts as the one that was in its place before, even if
         # it is a different array.
         self.sources = tuple(
             leaf_of.get(id(leaf))

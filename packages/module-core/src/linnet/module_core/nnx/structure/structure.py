@@ -217,7 +217,7 @@ def build(
 
     Args:
       graphdef: the structure.
-      leaves: for each variable its value, or a `Variable` to use directly; for each raw array the
+      leaves: for each variable, its value, or a `Variable` to use directly; for each raw array, the
         array.
       reuse: maps the index of a node to an existing node to fill, or to None for a new node.
       stamp: the trace level of new objects; None for the current one.

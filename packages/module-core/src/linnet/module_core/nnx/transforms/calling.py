@@ -29,7 +29,8 @@ Options = ParamSpec("Options")
 """The parameters of a transform other than the function."""
 
 Gradient: TypeAlias = Any
-"""The gradient: a `State` for a module; for other arguments, a tree of the argument's structure."""
+"""The gradient: a `State` for a module; for other arguments, a tree with the argument's
+structure."""
 
 
 def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:

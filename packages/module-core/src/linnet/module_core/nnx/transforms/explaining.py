@@ -103,7 +103,7 @@ class Explainer:
             if _times_made[code]:
                 _log.warning(
                     "nnx.jit traces %s again: it was passed to nnx.jit %d times, and each result"
-                    " has programs of its own. Call nnx.jit once, outside of the loop or function"
+                    " has programs of its own. Call nnx.jit once, outside the loop or function"
                     " that calls the result.",
                     name,
                     _times_made[code] + 1,

@@ -494,7 +494,7 @@ def jit(
 
     Args:
       fun: the function; if omitted, a decorator is returned. Bound and unbound methods work, too.
-      in_shardings: for each argument a sharding, a tree of them, or, for modules, `StateSharding`.
+      in_shardings: for each argument, a sharding, a tree of them, or, for modules, `StateSharding`.
       out_shardings: the same for the output.
       static_argnums, static_argnames: hashable arguments that are part of the program.
       donate_argnums, donate_argnames: arguments whose buffers may be reused. The variables of a

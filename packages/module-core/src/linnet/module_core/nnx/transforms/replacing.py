@@ -6,8 +6,8 @@ long as the structure is that of the carry that came in, the values are what the
 result of the loop then has new variables in the places of those that were replaced, and the
 caller's variables there keep their values.
 
-Modules are not replaced: a step that returns a module other than it was passed would leave the
-caller's module as it was, which is rarely intended. Nor are variables replaced if the caller's
+Modules are not replaced: a step that returns a module other than the one it was passed would leave
+the caller's module as it was, which is rarely intended. Nor are variables replaced if the caller's
 objects keep their structure (`graph=False`, `graph_updates=False`).
 """
 

@@ -136,7 +136,7 @@ def shard_map(
     Args:
       f: the function of shards; if omitted, a decorator is returned.
       mesh: the devices; None for the mesh that is set.
-      in_specs: for each argument a `PartitionSpec`, a tree of them, or, for modules,
+      in_specs: for each argument, a `PartitionSpec`, a tree of them, or, for modules,
         `StateSharding`.
       out_specs: the same for the output.
       axis_names: the mesh axes that are manual within the function; empty for all.

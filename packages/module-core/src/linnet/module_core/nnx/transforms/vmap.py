@@ -223,7 +223,7 @@ def vmap(
 
     Args:
       f: the function; if omitted, a decorator is returned.
-      in_axes: for each argument an axis, None, a tree of them, or, for modules, `StateAxes`.
+      in_axes: for each argument, an axis, None, a tree of them, or, for modules, `StateAxes`.
       out_axes: the same for the output.
       axis_name: name of the axis, for collectives.
       axis_size: size of the axis, needed if no argument has the axis.
