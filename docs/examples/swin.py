@@ -3,10 +3,10 @@
     python docs/examples/swin.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a Swin (Liu et al. 2021,
-arXiv:2103.14030). If it is omitted, a tiny model with random weights is loaded. Patches attend to
-the others of a window of, say, 7 x 7. In every other layer the windows are shifted by half their
-size, so that neighbors meet, and from stage to stage 2 x 2 patches become one. If CHECKPOINT has an
-expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+arXiv:2103.14030) model. If it is omitted, a tiny model with random weights is loaded. Patches
+attend to the others in a window of, say, 7 x 7. In every other layer the windows are shifted by
+half their size, so that neighbors meet, and from stage to stage 2 x 2 patches become one. If
+CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B batch, H height, W width, C channels: last here, first in PyTorch; S size of a window,
 N = S² patches in it, D number of windows in a batch, A heads.
@@ -85,7 +85,7 @@ class Block(nnx.Module):
         self.size, self.shift = size, shift
 
     def bias(self) -> jax.Array:
-        """What is added to the logits, by the distance of two patches: [1, A, N, N]."""
+        """What is added to the logits, by the distance between two patches: [1, A, N, N]."""
         at = np.indices((self.size, self.size)).reshape(2, -1)  # rows and columns
         rows, columns = at[:, :, None] - at[:, None] + self.size - 1
         return self.table[...][rows * (2 * self.size - 1) + columns].transpose(2, 0, 1)[None]
@@ -133,7 +133,7 @@ class Block(nnx.Module):
 
 
 class Merging(nnx.Module):
-    """Halves the image: 2 x 2 patches become one, of twice as many channels."""
+    """Halves the image: 2 x 2 patches become one, with twice as many channels."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
         self.norm = nnx.LayerNorm(4 * channels, epsilon=1e-5, rngs=rngs)

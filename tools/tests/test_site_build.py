@@ -184,7 +184,7 @@ def test_a_search_finds_first_what_answers_it(query):
     assert searching.pages(query)[:1] == [SEARCHES[query]], searching.pages(query)[:5]
 
 
-# Questions of users in public threads, as the words of a search, and the guide that answers. The
+# Questions of users in public threads, as search terms, and the guide that answers them. The
 # frequently asked questions lead there, too.
 QUESTIONS = {
     "freeze layers": "fine_tuning",

@@ -1,7 +1,7 @@
 """Layers on a mesh whose axes are explicit, which test_sharded_training.py runs.
 
 What each layer does with a split batch is a contract over the tables of layers. These tests are
-about parameters that are split as well, and about functions and cells of users.
+about parameters that are split as well, and about user-defined functions and cells.
 """
 
 import re
@@ -212,7 +212,7 @@ COLLECTIVE = re.compile(
 )
 
 
-# As COLLECTIVE, without the sum over devices that the gradient of a kernel is.
+# Like COLLECTIVE, but without sums over devices, which the gradient of a kernel needs.
 MOVES = re.compile(COLLECTIVE.pattern.replace("all-reduce|", ""))
 
 

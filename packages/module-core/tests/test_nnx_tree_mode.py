@@ -39,7 +39,7 @@ def vmap(f, **modes):
     return lambda *args: nnx.vmap(f, in_axes=None, out_axes=None, axis_size=2, **modes)(*args)
 
 
-# Each runs a function of modules, and gives what that returns.
+# Each runs a function of modules, and returns its result.
 WAYS = {
     "jit": nnx.jit,
     "jit with shardings": lambda f, **m: nnx.jit(f, out_shardings=None, donate_argnums=(), **m),

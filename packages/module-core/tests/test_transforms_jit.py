@@ -1,6 +1,6 @@
 """`nn.jit` compiles each structure once, and never runs the wrong program.
 
-Also tested: arguments that are handles on variables, bound methods, modules without a scope, and
+Also tested: arguments that are handles to variables, bound methods, modules without a scope, and
 names that are taken.
 """
 

@@ -42,7 +42,7 @@ NotFoundError = FileNotFoundError
 
 
 class BackendMode(Enum):
-    """Through which library files are read."""
+    """The library through which files are read."""
 
     DEFAULT = 0
     TF = 1

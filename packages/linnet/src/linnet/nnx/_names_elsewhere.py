@@ -14,8 +14,8 @@ _OWN = {
     "DenseGeneral": "Write nnx.LinearGeneral(in_features, out_features, rngs=rngs).",
     "Parameter": "Write nnx.Param(array).",
     "Buffer": "Write nnx.Variable(array), or a subclass of it such as nnx.BatchStat.",
-    "compact": "Make layers in __init__, with rngs=rngs. Compact methods are those of linen, and "
-    "of nnx.bridge.Module.",
+    "compact": "Make layers in __init__, with rngs=rngs. Only linen and nnx.bridge.Module have "
+    "compact methods.",
     "ModuleList": "Write nnx.List([...]), or a Python list.",
     "ModuleDict": "Write nnx.Dict(name=module, ...), or a Python dict.",
     "MultiheadAttention": "Write nnx.MultiHeadAttention(num_heads, in_features, "

@@ -293,8 +293,8 @@ def _unstack(stacked: PyTree, what: str, axis_name: str | None) -> list[Any]:
     if len(sizes) != 1 or None in sizes:
         who = "; ".join(f"{jax.tree_util.keystr(p)} has {n or 'no axis'}" for n, p in sizes.items())
         raise ShapeError(
-            f"The variables of {what!r} don't have one number of layers along their first axis:"
-            f" {who or 'there are none'}.",
+            f"The variables of {what!r} don't have the same number of layers along their first"
+            f" axis: {who or 'there are none'}.",
         )
     n: int = leaves[0][1].shape[0]
 

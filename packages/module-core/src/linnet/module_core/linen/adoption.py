@@ -72,7 +72,7 @@ def map_modules(
 ) -> Any:
     """Replaces every module in `value` with `fn(path, module)`; lists and dicts become immutable.
 
-    With `of=is_place`, handles on variables are replaced, too.
+    With `of=is_place`, handles to variables are replaced, too.
 
     Containers are rebuilt; everything else is passed on unchanged.
     """

@@ -1,6 +1,6 @@
 """The scopes that a lifted call needs, and clones of its modules on scopes of the body.
 
-A call lifts the scopes of its modules, of the modules that these hold in fields, and of handles on
+A call lifts the scopes of its modules, of the modules that these hold in fields, and of handles to
 variables (`roots_of`). In the body, each is represented by a lowered scope, and each module by one
 clone that is bound to it (`Clones`), so that no traced value is left in the caller's modules.
 """

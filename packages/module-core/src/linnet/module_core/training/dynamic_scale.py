@@ -38,7 +38,7 @@ class DynamicScaleResult(NamedTuple):
 
 
 class DynamicScale(PyTreeNode):
-    """Scales a loss before it is differentiated, and its gradients back.
+    """Scales a loss before it is differentiated, and scales its gradients back.
 
     Attributes:
       growth_factor: the scale is multiplied by it after `growth_interval` finite steps in a row.

@@ -100,7 +100,7 @@ def save(
     """Writes an nnx module, linen variables or another tree of arrays to a safetensors file.
 
     Args:
-      path: the file. A file that exists is replaced once the new one is complete.
+      path: the file. An existing file is replaced once the new one is complete.
       tree: arrays, typed keys and Python's numbers. A dict of names to arrays keeps these names.
       max_shard_bytes: the maximum number of bytes of tensors in one file; larger trees are divided
         among files `NAME-00001-of-00003.safetensors`, with an index

@@ -8,8 +8,8 @@ outputs with a structure known in advance. So a run stores the formats with its 
 with static formats), and `settled` moves the values to them after the call.
 
 On a mesh with explicit axes, the sharding is part of an array's type, and what is made in the
-function has that of the mesh which is set. So a call is made `on_mesh` of the output's shardings,
-where the program has set none.
+function has the sharding of the mesh that is set. So a call is made `on_mesh` of the output's
+shardings, where the program has set none.
 """
 
 from __future__ import annotations

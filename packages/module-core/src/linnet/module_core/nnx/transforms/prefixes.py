@@ -7,8 +7,8 @@ mapping, too, with its paths as the filters. A shared variable has one path, as 
 first one.
 
 The functions here turn prefixes into one spec for each leaf of a bundle: `detach_with_specs` finds
-the objects and their specs, `spec_of_each_leaf` looks up the leaves and raises an error for a leaf
-with two different specs.
+the objects and their specs, and `spec_of_each_leaf` looks up the leaves and raises an error for a
+leaf with two different specs.
 """
 
 # Recursive inner functions are deleted when they are done, which ruff reports as undefined names.
