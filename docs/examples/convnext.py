@@ -3,7 +3,7 @@
     python docs/examples/convnext.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a ConvNeXt (Liu et al. 2022,
-arXiv:2201.03545) or a ConvNeXt V2 (Woo et al. 2023, arXiv:2301.00808). If it is omitted, a tiny
+arXiv:2201.03545) or ConvNeXt V2 (Woo et al. 2023, arXiv:2301.00808) model. If it is omitted, a tiny
 model with random weights is loaded. If CHECKPOINT has an expected.npz, outputs are compared with
 PyTorch's. The program needs linnet.
 

@@ -3,10 +3,11 @@
     python docs/examples/deepseek.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a DeepSeek-V2
-(arXiv:2405.04434) or a DeepSeek-V3 (arXiv:2412.19437). If it is omitted, a tiny model with random
-weights is loaded. The keys and values of all heads are linear maps of one small vector, the latent
-of a token, and of one rotated key that the heads share. The cache holds only these two: queries
-are mapped into the space of the latents instead, and what they find there into that of the values.
+(arXiv:2405.04434) or DeepSeek-V3 (arXiv:2412.19437) model. If it is omitted, a tiny model with
+random weights is loaded. The keys and values of all heads are linear maps of one small vector, the
+latent of a token, and of one rotated key that the heads share. The cache holds only these two:
+queries are mapped into the space of the latents instead, and what they find there into that of the
+values.
 
 The mixture of experts is that of sparse_decoders.py, and the other parts are imported from
 llama.py. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.

@@ -81,7 +81,7 @@ class Ratio:
 
     @property
     def met(self) -> bool | None:
-        """Whether the bound is kept; None without a bound."""
+        """Whether the bound is met; None without a bound."""
         bound = self.comparison.at_most
         return None if bound is None else self.value <= bound
 

@@ -23,7 +23,7 @@ class Outcome:
       numbers: the number of arrays that were compared.
       tests: the number of the library's tests that passed on Linnet.
       seconds: from the start of the command to the end of the first step, on Flax and on Linnet.
-      distance: the largest difference between two numbers, relative to the largest of their array.
+      distance: the largest difference between two numbers, relative to the largest in their array.
       details: a line for each difference.
     """
 

@@ -100,7 +100,7 @@ def _imports(match):
 
 
 def run(test, *, exchanged):
-    """What doctest has to say against an example; nothing if it passes."""
+    """What doctest reports about an example; nothing if it passes."""
     change = ours if exchanged else str
     examples = [
         doctest.Example(

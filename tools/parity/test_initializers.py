@@ -55,8 +55,7 @@ def test_every_public_name_exists(module):
 
 @pytest.mark.parametrize("name", sorted(public(theirs) - {"Initializer"}))
 def test_parameters_and_defaults(name):
-    """The same except for the default dtype: float64 as documented, None in newer versions of
-    jax."""
+    """The same except for the default dtype: float64 as documented, None in newer jax."""
     mine = inspect.signature(getattr(ours, name)).parameters
     yours = inspect.signature(getattr(theirs, name)).parameters
     assert list(mine) == list(yours)

@@ -32,7 +32,7 @@ WORDS = 7
 """A run of this many words is somebody's sentence; shorter ones are common phrases."""
 
 CHARACTERS = 130
-"""For code, as tokens joined by spaces: calls of a constructor and of `init` are shorter."""
+"""For code, as tokens joined by spaces: calls to a constructor and to `init` are shorter."""
 
 
 def test_sentences():

@@ -1,7 +1,7 @@
 """docs/examples/distributed_lm.py as its users run it: in 1, 2 and 4 processes, killed, preempted.
 
 An uninterrupted run in one process has the losses that all others must have. The program joins its
-processes without help: by three arguments, or when SLURM's `srun` starts it.
+processes without help: with three arguments, or when SLURM's `srun` starts it.
 """
 
 import os

@@ -120,7 +120,7 @@ class Changelog:
                 raise Refused(
                     f"{self.where}: under '### Compatible', {entry!r} names nothing.",
                     "An entry there is '- `name`: why no code can notice', with the name as "
-                    "it is printed when the bump is refused.",
+                    "it is printed when the bump raises an error.",
                 )
             names.add(found[1])
         return names

@@ -129,7 +129,7 @@ def _fields(cls: griffe.Class) -> Iterator[griffe.Parameter]:
 
 
 def _is_specifier(value: object) -> bool:
-    """Whether a field's value is a call of `dataclasses.field`, or of a function around it."""
+    """Whether a field's value is a call to `dataclasses.field`, or to a function around it."""
     return isinstance(value, griffe.ExprCall) and _path(value.function).endswith("field")
 
 

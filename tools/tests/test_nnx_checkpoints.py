@@ -12,8 +12,7 @@ from linnet.struct import serialization
 
 
 class Model(nnx.Module):
-    """All that a state can hold: shared and listed variables, low precision, integers, kinds of
-    keys."""
+    """All that a state can hold: shared and listed variables, low precision, integers, keys."""
 
     def __init__(self, seed):
         rngs = nnx.Rngs(seed, fast=jax.random.key(seed, impl="rbg"))

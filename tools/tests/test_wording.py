@@ -8,7 +8,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = [
     file
-    for pattern in ("packages/*/src/**/*.py", "packages/*/README.md", "docs/**/*.md", "*.md")
+    for pattern in (
+        "packages/*/src/**/*.py",
+        "packages/*/tests/**/*.py",
+        "packages/*/*.md",
+        "docs/**/*.md",
+        "docs/**/*.py",
+        "tools/parity/differences.toml",
+        "*.md",
+    )
     for file in sorted(ROOT.glob(pattern))
     if file.name not in ("writing.md", "benchmarks.md")
 ]
@@ -44,11 +52,21 @@ PHRASES = {
     r"\banother (shape|dtype|size|structure|order|layout)\b": "a different shape",
     r"\bmeanwhile\b": "in the meantime",
     r"\b(Valid|Known|Read|Compared|Allowed) are\b": "Valid axes are",
+    r"\boutside of\b": "outside",
+    r"\bhandles? on\b": "a handle to",
+    r"\bfit each other\b": "fit together",
+    r"\b(has|have|had) got\b": "has received",
+    r"\banother \w+ than\b": "a filter other than",
+    r"(?<!method )\bcalls? of (`|an? |one |each |every )": "a call to",
+    r"^ +[`*\w, ]+: for (each|every) [`\w ]+ (the|its|an?)\b": "for each argument, an axis",
 }
 
 EXCEPTIONS = {
     # Measured against the same written without a library.
     "docs/guides/plain_functions.md": [r"\bby hand\b"],
+    "packages/module-core/tests/test_sharding.py": [r"\bby hand\b"],
+    # The text of a hint.
+    "packages/module-core/tests/test_variables.py": [r"\bmend(s|ed|ing)?\b"],
 }
 
 
@@ -74,6 +92,8 @@ def test_each_phrase_is_one_that_can_be_found(phrase):
         "Refuses; is refused; is no array; it is there; stands in; lies about; by hand; anew; "
         "bytes a device; beside; is told; goes by name; array of NumPy; is no array any more; "
         "has not the; There are: a, b; exists already; something else than; "
-        "broadcast to each other; another shape; meanwhile; Valid are\n  rate: of the layer"
+        "broadcast to each other; another shape; meanwhile; Valid are; outside of; a handle on; "
+        "fit each other; has got; another filter than; a call of a\n  rate: of the layer\n"
+        "  axes: for each argument an axis"
     )
     assert re.search(phrase, examples, re.MULTILINE)

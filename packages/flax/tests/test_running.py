@@ -313,6 +313,7 @@ def test_names_of_older_versions_of_flax_say_what_replaced_them(tmp_path):
         "Use optax, with flax.training.train_state.TrainState.",
         "Use optax, with flax.training.train_state.TrainState.",
         "No module named 'flax.nn'",
-        *["Use the transform of a function, such as nnx.jit, on a method or a function of it."] * 2,
+        *["Apply a function transform, such as nnx.jit, to a method or function of the module."]
+        * 2,
         "False 0",
     ], result.stderr

@@ -39,7 +39,7 @@ EXCEPT = {
     "linnet.flax.nnx": {"__version__"},
     "linnet.flax.nnx.graph": {"Static"},  # the class that Flax's pickles name
     "linnet.flax.nnx.graphlib": {"Static"},
-    "linnet.flax.training": {  # of which Flax has the modules alone
+    "linnet.flax.training": {  # Flax has only the modules of these names
         *("DynamicScale", "EarlyStopping", "PrefetchIterator", "TrainState"),
         *("latest_checkpoint", "restore_checkpoint", "save_checkpoint"),
     },

@@ -462,7 +462,7 @@ def test_own_functions_to_start_and_to_reduce():
     model = Sowing(nnx.BatchStat, "left", init_fn=lambda: 10, reduce_fn=reduce)
     model(1)
     model(2)
-    assert calls == [(10, 1), (9, 2)]  # the first time, what init_fn gives
+    assert calls == [(10, 1), (9, 2)]  # the first time, what init_fn returns
     assert type(model.left) is nnx.BatchStat
     assert model.left.value == 7
 

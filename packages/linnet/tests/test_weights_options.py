@@ -52,7 +52,7 @@ def swapped(x):
 
 
 class Stack(nnx.Module):
-    """What PyTorch's recurrent layers are with `num_layers=2, bidirectional=True`."""
+    """The equivalent of PyTorch's recurrent layers with `num_layers=2, bidirectional=True`."""
 
     def __init__(self, cell):
         rnn = lambda features: nnx.RNN(cell(features, 7, rngs=rngs))  # noqa: E731

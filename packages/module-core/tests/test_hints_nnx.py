@@ -309,7 +309,7 @@ STRUCTURE = [
         ],
     ),
     Remedy(
-        "Merge the states that one call of nnx.unpack returned.",
+        "Merge the states that one call to nnx.unpack returned.",
         lambda: nnx.merge(nnx.unpack(layer()), nnx.unpack(shared())),
         lambda: nnx.merge(nnx.unpack(layer())),
     ),

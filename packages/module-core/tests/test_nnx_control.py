@@ -1,4 +1,4 @@
-"""Branches, loops, checks, stages and options of nnx.jit, and transforms written by hand."""
+"""Branches, loops, checks, stages and options of nnx.jit, and hand-written transforms."""
 
 import threading
 

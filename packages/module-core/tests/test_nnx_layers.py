@@ -85,7 +85,7 @@ class Drawn(nnx.Module):
 
 
 def test_streams_by_position_where_a_name_is_due():
-    # Past the positional parameters, and in the place of one.
+    # Past the positional parameters, and in place of one.
     for arguments, position in ((2, 1.0, nnx.Rngs(0)), 3), ((2, nnx.Rngs(0).params), 2):
         with pytest.raises(ArgumentTypeError) as info:
             Drawn(*arguments)

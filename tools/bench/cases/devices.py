@@ -1,4 +1,4 @@
-"""nnx on eight devices: the cost of a call of `nnx.jit`, against `jax.jit` on a list of arrays.
+"""nnx on eight devices: the cost of a call under `nnx.jit`, against `jax.jit` on a list of arrays.
 
 Each array, [8, 8], is split over the devices. `flat, in` takes the same arrays and returns nothing,
 like the function under `nnx.jit`; `flat, in and out` returns each of them plus one. The clock is

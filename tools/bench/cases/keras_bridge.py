@@ -1,7 +1,7 @@
 """A linen network in a Keras model, against Keras's own FlaxLayer around Flax's network.
 
 Both start from the same variables, in the same model, on a batch of 64 images. The cases measure a
-compiled call of `train_on_batch` and of `predict_on_batch`, including Keras's own work. The import
+compiled call to `train_on_batch` and to `predict_on_batch`, including Keras's own work. The import
 is measured like the others, after Keras, against a limit of 50 ms.
 """
 

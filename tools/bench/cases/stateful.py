@@ -1,4 +1,4 @@
-"""nnx: the cost of a call of `nnx.jit`, against `jax.jit` on a flat list of the same arrays.
+"""nnx: the cost of a call under `nnx.jit`, against `jax.jit` on a flat list of the same arrays.
 
 `flat` is `jax.jit(lambda arrays: [a + 1 for a in arrays])`, over the arrays of model and optimizer;
 `flat, in` takes them and returns nothing.

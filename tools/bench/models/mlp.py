@@ -154,7 +154,7 @@ def check_agreement() -> None:
         same = jnp.allclose(made.evaluate(params, x, key), expected, rtol=1e-5, atol=1e-5)
         shapes = jax.eval_shape(made.init, key, x)
         if not same or jax.tree.map(jnp.shape, shapes) != jax.tree.map(jnp.shape, params):
-            raise RuntimeError(f"The model by {form} is not the model by hand.")
+            raise RuntimeError(f"The model by {form} differs from the hand-written one.")
         # The hand-written dropout draws different keys, so the size of its effect is compared.
         change = jnp.std(made.train(params, x, key) - expected)
         spread = jnp.std(forms[BY_HAND].train(params, x, key) - expected)

@@ -168,7 +168,7 @@ def _leaf(nn: Any, do: str, n: int) -> Any:
 def _call(nn: Any, node: Program, inner: list[Any]) -> Any:
     do, n = node["do"], node.get("n", 0)
 
-    # Flax maps variables again in each call of `init`; see differences.toml.
+    # Flax maps variables again in each call to `init`; see differences.toml.
     called_once = "map_variables" in json.dumps(node)
 
     def plain(self: Any, x: Any) -> Any:

@@ -73,7 +73,7 @@ nn.Embed(10)  # bad
 Block()  # bad
 Block(widht=3)  # bad
 
-# Calls of modules and what they return.
+# Calls to modules and what they return.
 net(3)  # bad
 net.compiled("x")  # bad
 net.layr  # bad

@@ -1,7 +1,7 @@
 """Removes the frames of this library from tracebacks, so that they show the user's lines.
 
 An error in a model passes through about five frames of the library for each level of modules. When
-it leaves the library (from `init`, `apply`, a transform of nnx, or a call of a layer), `strip`
+it leaves the library (from `init`, `apply`, a transform of nnx, or a call to a layer), `strip`
 removes these frames from its traceback, and from the tracebacks of the errors that caused it. The
 error, its causes and its notes stay unchanged; a debugger starts at the user's innermost line.
 

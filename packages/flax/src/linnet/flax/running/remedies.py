@@ -10,7 +10,7 @@ _INSIDE = (
     "It is part of Flax's implementation. If the program needs what it does, please open an issue."
 )
 _FP8_META = (
-    "Keep scales and histories in float32, and give each call of a loop its own: jax has no public"
+    "Keep scales and histories in float32, and give each call in a loop its own: jax has no public"
     " way to make a dtype whose gradients are compared instead of added."
 )
 
@@ -128,7 +128,7 @@ REMEDIES: dict[str, str] = {
 """By full name, as a program writes it ("flax.nnx.Missing")."""
 
 _CLASS_TRANSFORM = (
-    "Use the transform of a function, such as nnx.jit, on a method or a function of it."
+    "Apply a function transform, such as nnx.jit, to a method or function of the module."
 )
 
 REMOVED = {

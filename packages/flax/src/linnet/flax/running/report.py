@@ -28,7 +28,7 @@ KINDS = {
     "trace": "tracing: running Python to record a program for XLA",
     "lower": "lowering: from what was traced to XLA's input",
     "compile": "compiling: by XLA, or reading its cache",
-    "dispatch": "dispatch: calls of apply and of nnx's transforms, until they return",
+    "dispatch": "dispatch: calls to apply and to nnx's transforms, until they return",
 }
 EVENTS = {
     "/jax/core/compile/jaxpr_trace_duration": "trace",

@@ -1,4 +1,4 @@
-"""A call of attention with checked arguments, which every implementation takes."""
+"""An attention call with checked arguments, which every implementation takes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def checked_call(
     """Checks every argument and returns the call; `value` is None if only weights are needed.
 
     Raises:
-      ShapeError: query, key, value, bias, mask, segments, positions or sinks don't fit each other.
+      ShapeError: query, key, value, bias, mask, segments, positions or sinks don't fit together.
       ArgumentError: the rate is outside [0, 1], or the window or cap is too small.
       ArgumentTypeError: an argument isn't an array.
       InvalidRngError: a key for dropout is missing.

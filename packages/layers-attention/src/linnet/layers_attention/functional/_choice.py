@@ -1,4 +1,4 @@
-"""Chooses the implementation for a call of attention.
+"""Chooses the implementation for an attention call.
 
 "auto" means "exact" for short sequences, so that their results stay the same to the last bit, and
 "chunked" for long ones. On a CPU, chunked attention takes 0.4 to 0.9 of the time of exact attention

@@ -139,8 +139,8 @@ def append_to_cache(
     """Appends new positions to the cache.
 
     Appending past the end is an error if `filled` is known; in a traced program (under `jax.jit`),
-    the last positions are overwritten, or with `filled` per row left out, and `overflowed` is true
-    for the result. A ring has no end.
+    the last positions are overwritten (with `filled` per row, the new ones are left out), and
+    `overflowed` is true for the result. A ring has no end.
 
     Args:
       cache: the cache so far; it is not changed.

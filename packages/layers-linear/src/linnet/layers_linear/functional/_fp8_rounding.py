@@ -2,7 +2,7 @@
 
     q = saturate(x / s)        x ≈ q · s        s = max(history of max|x|) / largest 8-bit number
 
-The formats and the saturating conversion are of Micikevicius et al. 2022 (arXiv:2209.05433):
+The formats and the saturating conversion are those of Micikevicius et al. 2022 (arXiv:2209.05433):
 e4m3 for inputs and kernels, e5m2 for gradients, whose range is wider. The scale of a step comes
 from the magnitudes of earlier steps ("delayed scaling", NVIDIA Transformer Engine), so that
 quantizing needs no pass over `x` of its own.

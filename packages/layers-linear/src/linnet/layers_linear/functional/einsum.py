@@ -152,7 +152,7 @@ def _expanded(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def two_operand_einsum(einsum_str: str, x: Array, y: Array, dot_general: DotGeneral) -> Array:
-    """An einsum as one call of `dot_general`, always with `x` as the first operand.
+    """An einsum as one call to `dot_general`, always with `x` as the first operand.
 
     Args:
       einsum_str: an equation with two operands and a result; no operand repeats a letter.

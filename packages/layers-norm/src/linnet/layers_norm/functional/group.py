@@ -2,8 +2,8 @@
 
     y = (x - μ) / √(σ² + ε) · scale + bias        μ, σ² over space and the channels of one group
 
-C channels form G groups of S = C / G neighbors. With one group this is layer normalization, with
-one channel per group instance normalization.
+C channels form G groups of S = C / G neighbors. With one group, this is layer normalization; with
+one channel per group, it is instance normalization.
 """
 
 from __future__ import annotations

@@ -48,6 +48,6 @@ def fitting(entries: tuple[Any, ...], names: tuple[str, ...], shape: Shape) -> N
                 f"'{name}' of the carry has shape {entry.shape}, expected {shape}.",
                 hint=(
                     "A carry has the batch dimensions of the inputs and the cell's features; "
-                    "The cell's `initialize_carry` makes one."
+                    "the cell's `initialize_carry` makes one."
                 ),
             )

@@ -303,8 +303,7 @@ def _sum_of_tangents(
     dbiases: PyTree,
     group: Sequence[int],
 ) -> Array | None:
-    """The tangents of p + q, or of q for blocks that are apart, as far as they are known
-    beforehand.
+    """The tangents of p + q, or of q for blocks that are apart, as far as known beforehand.
 
     That is all but the contribution of the previous step's tangent: [C, *batch, ΣW], or None.
     """

@@ -142,7 +142,7 @@ class RNN(Module):
             and not self.variable_carry
             and dict(self.split_rngs) == {"params": False}
         )
-        # An interceptor expects calls of the cell.
+        # An interceptor expects calls to the cell.
         if not plain or context.interceptors or not does_sequences(type(cell)):
             return None
         done = cell.sequence(

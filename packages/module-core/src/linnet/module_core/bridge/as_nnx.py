@@ -34,7 +34,7 @@ _initializing: contextvars.ContextVar[Mapping[int, ToNNX]] = contextvars.Context
 
 
 def start_initializing(*modules: ToNNX) -> contextvars.Token[Mapping[int, ToNNX]]:
-    """Makes calls of the modules create their variables, until the token is reset."""
+    """Makes calls to the modules create their variables, until the token is reset."""
     return _initializing.set({**_initializing.get(), **{id(m): m for m in modules}})
 
 

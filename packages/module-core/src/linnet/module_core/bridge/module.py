@@ -59,7 +59,7 @@ class Scope(Pytree):
     Attributes:
       rngs: the streams, the same for all modules of a call.
       mutable: the mutable collections.
-      initializing: whether this is a call of `init`.
+      initializing: whether this is a call to `init`.
       given: nested variables for the module and those below that are not yet assigned to them.
       name: name of the module in its parent.
     """
@@ -127,7 +127,7 @@ def current_context() -> ModuleStackEntry | None:
 def current_module() -> Module | None:
     """The bound module whose method is running, or None.
 
-    An nnx module inside a `bridge.Module` can check whether this is a call of `init` with
+    An nnx module inside a `bridge.Module` can check whether this is a call to `init` with
     `nnx.bridge.current_module().is_initializing()`.
     """
     context = current_context()
@@ -285,7 +285,7 @@ class Module(nnx_module.Module, _Fields):
         return self.scope
 
     def is_initializing(self) -> bool:
-        """Whether this is a call of `init`."""
+        """Whether this is a call to `init`."""
         return self.scope is not None and self.scope.initializing
 
     def make_rng(self, name: str = "default") -> jax.Array:

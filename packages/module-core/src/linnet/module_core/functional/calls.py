@@ -1,4 +1,4 @@
-"""`init`, `apply`, `lazy_init` and `bind`: calls of a function of a scope.
+"""`init`, `apply`, `lazy_init` and `bind`: calls to a function of a scope.
 
 As for a module, a call makes a frame from the user's arguments, runs the function once, on the
 frame's outermost scope, and returns what the frame holds.

@@ -131,7 +131,7 @@ def names_layer(method: Callable[P, R]) -> Callable[P, R]:
 
     See `locating` and `operation_names`.
 
-    If `rngs` is missing in a call of the constructor, the error explains what to pass.
+    If `rngs` is missing in a call to the constructor, the error explains what to pass.
     """
     name_of_method = method.__name__
     constructs = name_of_method == "__init__"

@@ -1,4 +1,4 @@
-"""Sets up a call of `init`, `apply` or `bind`.
+"""Sets up a call to `init`, `apply` or `bind`.
 
 A call makes a frame from the user's arguments, binds a clone of the module to the frame's root,
 runs the method, and returns what the frame holds. The module itself never changes. `init` traces

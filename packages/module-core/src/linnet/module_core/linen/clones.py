@@ -35,7 +35,7 @@ def roots_of(modules: Sequence[Module], handles: Sequence[Variable[Any] | Scope]
             f"A lifted transform got modules of different calls or trace levels: {places}.",
             hint=(
                 "Also pass the outer module as an argument of the enclosing transform, and use "
-                "the one that its function receives. Modules from two calls of bind cannot "
+                "the one that its function receives. Modules from two calls to bind cannot "
                 "share a transform: bind the model that has both."
             ),
         )

@@ -1,4 +1,4 @@
-"""The cost of one call of a module's method.
+"""The cost of one call to a module's method.
 
 The call is repeated with abstract inputs on a copy of the module, in a separate frame that holds
 the variables that the module can reach; XLA counts the operations of that program (see

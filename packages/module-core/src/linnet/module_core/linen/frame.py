@@ -1,4 +1,4 @@
-"""A frame: the state of one call of `init`, `apply` or `bind`.
+"""A frame: the state of one call to `init`, `apply` or `bind`.
 
 A frame holds the collections, the root key of each random stream, the filter of mutable
 collections, and the flags of the call. The scopes of a call (see `scope`) share its frame.
@@ -34,14 +34,14 @@ CaptureFilter = Callable[[Any, str], bool]
 
 
 class Frame:
-    """The state of one call of `init`, `apply` or `bind`, or of one trace of a transformed body.
+    """The state of one call to `init`, `apply` or `bind`, or of one trace of a transformed body.
 
     Args:
       collections: the variables, by collection; those that `mutable` matches are owned by the
         frame.
       keys: the root key of each random stream.
       mutable: the collections that may be changed.
-      initializing: whether this is a call of `init`.
+      initializing: whether this is a call to `init`.
       concrete: compute initial values although the inputs are abstract (`lazy_init`).
       capture: which method results to store as intermediates.
       lifted: whether this is the body of a lifted transform.

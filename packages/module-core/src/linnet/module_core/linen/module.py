@@ -1,9 +1,9 @@
 """`Module`: an immutable description of a layer or a model.
 
-A module is a dataclass of hyperparameters. It holds no arrays: `init` returns them, `apply` takes
-them. During a call, a clone of the module is bound to a scope (see `scope`), along with the modules
-that it makes or was given; a bound module reads and writes its variables there. Calling a submodule
-costs a dictionary lookup and a name.
+A module is a dataclass of hyperparameters. It holds no arrays: `init` returns them, and `apply`
+takes them. During a call, a clone of the module is bound to a scope (see `scope`), along with the
+modules that it makes or was given; a bound module reads and writes its variables there. Calling a
+submodule costs a dictionary lookup and a name.
 
 Everything that depends only on a class is computed when the class is created: its fields (`fields`)
 and the wrappers of its methods (`methods`). `adoption` gives children their names and places,

@@ -33,7 +33,7 @@ Path = tuple[str, ...]
 
 @dataclasses.dataclass
 class Call:
-    """One call of a module's method.
+    """One call to a module's method.
 
     Attributes:
       path: the module's path.

@@ -1,6 +1,6 @@
 """Where the variables of modules live while they run.
 
-There are two kinds of objects. A **Frame** is the state of one call of `init` or `apply` (see
+There are two kinds of objects. A **Frame** is the state of one call to `init` or `apply` (see
 `frame`). A **Scope** is one path in a frame: a module's place. Scopes are cheap, since a model
 makes hundreds, and hold nothing that is not in the frame: the dict of each collection at their path
 (looked up once, through the parent), the running hash of the path, the node that counts the draws,
@@ -60,7 +60,7 @@ class Scope(ScopeMethods):
     """One path in a frame: the place of a module's variables.
 
     Programs get scopes from `init`, `apply` and `bind` (see `linnet.module_core.functional`), or
-    make one of variables and keys:
+    make one from variables and keys:
 
     >>> Scope({"params": {"bias": 3.0}}).get_variable("params", "bias")
     3.0

@@ -201,7 +201,7 @@ def wrong_shape(
         f'Parameter "{name}" of "{scope.path_text}" is stored with shape {have}, but its '
         f"initializer makes {want}.",
         hint=(
-            "init has just created it in an earlier call of this module, for an input of a "
+            "init has just created it in an earlier call to this module, for an input of a "
             "different size: a module has one set of parameters, however often it is called. Make "
             "one module for each size."
         )

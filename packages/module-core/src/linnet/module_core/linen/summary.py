@@ -34,7 +34,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclasses.dataclass
 class Row:
-    """One line of the table: a call of a module's method.
+    """One line of the table: a call to a module's method.
 
     Attributes:
       path: names from the outermost module to this one.
@@ -91,7 +91,7 @@ def tabulate(
     compute_vjp_flops: bool = False,
     **kwargs: object,
 ) -> Callable[..., str]:
-    """A function (*args, **kwargs) that returns a table of the call of `module` with them.
+    """A function (*args, **kwargs) that returns a table of the call to `module` with them.
 
     The table has one row per module, in the order of calls: path, class, shapes of inputs and
     outputs, and for each collection the shapes of the module's variables with their elements and
@@ -118,7 +118,7 @@ def tabulate(
       module: the model.
       rngs: one key, for the stream "params", or keys by stream.
       depth: length of the longest path that gets a row; None for all. Deeper variables are counted.
-      show_repeated: show every call of every method, instead of the first one at each path.
+      show_repeated: show every call to every method, instead of the first one at each path.
       mutable: the collections that `init` may make.
       console_kwargs, table_kwargs, column_kwargs: for rich's `Console`, `Table` and every column.
       compute_flops: add a column of XLA's FLOP count for each call, as `apply` would run it.

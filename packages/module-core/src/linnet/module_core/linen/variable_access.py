@@ -224,7 +224,7 @@ class VariableAccess:
         return self._bound_scope("query for RNGs").has_rng(name)
 
     def is_initializing(self) -> bool:
-        """Whether this is a call of `init`."""
+        """Whether this is a call to `init`."""
         return self._bound_scope("ask whether init runs").frame.initializing
 
     def sow(

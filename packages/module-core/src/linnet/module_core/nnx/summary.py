@@ -1,8 +1,8 @@
-"""`tabulate`: a table of the calls of a model's modules.
+"""`tabulate`: a table of the calls to a model's modules.
 
 The model runs once, on abstract values (see `abstract`), while the classes of its modules record
-the calls of their public methods: the module, and the shapes of inputs and outputs. The first call
-of each method of each module becomes a row, with the module's variables by type. Drawing the table
+the calls to their public methods: the module, and the shapes of inputs and outputs. The first call
+to each method of each module becomes a row, with the module's variables by type. Drawing the table
 and counting FLOPs are shared with linen.
 
 To count FLOPs, each such call becomes a `jax.jit` in the surrounding program: it runs on new
@@ -49,7 +49,7 @@ _ABSENT = object()
 
 @dataclasses.dataclass
 class CallInfo:
-    """The first call of a module, or of one of its other methods.
+    """The first call to a module, or to one of its other methods.
 
     Attributes:
       path: path of the module, followed by the name of the method unless that is `__call__`.
@@ -90,7 +90,7 @@ def tabulate(
     compute_vjp_flops: bool = False,
     **input_kwargs: object,
 ) -> str:
-    """Summarizes a call of a module in a table.
+    """Summarizes a call to a module in a table.
 
     Each module has a row, and another for each of its other public methods that is called, in the
     order of calls: path, class, shapes of inputs and outputs, and for each type of variable the
@@ -200,7 +200,7 @@ def calls_of(
     flops: bool = False,
     vjp_flops: bool = False,
 ) -> list[CallInfo]:
-    """The first call of each method while `method` runs on abstract values, its own call first."""
+    """The first call to each method while `method` runs on abstract values, its own call first."""
     found: list[CallInfo] = []
 
     def run(root: object, *inner_args: object, **inner_kwargs: object) -> None:
@@ -286,7 +286,7 @@ class _Places:
 
 @contextmanager
 def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]) -> Iterator[None]:
-    """A context in which the modules' classes record calls of their methods."""
+    """A context in which the modules' classes record calls to their methods."""
     wanted = {(cls, name) for cls in classes for name in _methods_of(cls)} | {root}
     replaced: list[tuple[type, str, Any]] = []
 

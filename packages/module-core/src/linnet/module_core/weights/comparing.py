@@ -107,7 +107,7 @@ def compare_intermediates(
     Args:
       ours: the state that `nnx.capture(model, method_outputs=nnx.Intermediate)` returns, linen's
         variables of a call with `capture_intermediates=True`, or any nested mapping of arrays. Of
-        several calls of a layer, the first is compared.
+        several calls to a layer, the first is compared.
       theirs: names of PyTorch's layers -> their outputs, in the order in which the layers ended,
         as forward hooks give them. Of several outputs in a tuple, the first is compared.
       rename: PyTorch's names -> ours, as in `from_torch`.

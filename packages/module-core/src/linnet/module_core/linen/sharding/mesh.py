@@ -92,8 +92,7 @@ def constrain(tree: T, spec: PartitionSpec, mesh: Mesh | None = None) -> T:
 def _not_divisible(
     what: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
 ) -> ArgumentError | None:
-    """The error for the first axis of an array that a mesh doesn't divide; None if it divides all
-    of them.
+    """The error for the first axis of an array that a mesh doesn't divide, or None.
 
     Args:
       what: a description of the array.

@@ -7,7 +7,7 @@ drawn, which names were given) are part of the output's structure, so that jax r
 when it does not trace.
 
 Each stream is drawn from once outside, and that key, which already has the path folded in, is the
-root key inside. Two calls of one module, or of two equal modules, therefore share one program: the
+root key inside. Two calls to one module, or to two equal modules, therefore share one program: the
 path is part of the static argument only if the trace may have seen it (a method that reads
 `self.path` or `self.name`, an interceptor, a filter that chooses what to capture).
 """

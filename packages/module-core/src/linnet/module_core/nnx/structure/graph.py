@@ -229,7 +229,7 @@ def _of_one_structure(states: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
         if graphdef != graphdefs[0]:
             raise ArgumentError(
                 "merge was given states of different structures.",
-                hint="Merge the states that one call of nnx.unpack returned.",
+                hint="Merge the states that one call to nnx.unpack returned.",
             )
     return graphdefs[0], tuple(states)
 

@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode:
-    """A setting that a call of its class changes, and that `with` or a decorator restores."""
+    """A setting that a call to its class changes, and that `with` or a decorator restores."""
 
     _variable: ClassVar[ContextVar[bool | None]]
     _switch: ClassVar[str]  # of `config`, where no mode is set
@@ -66,7 +66,7 @@ class set_graph_mode(_Mode):
     """Sets what `graph=None` means: True allows shared objects, False raises an error on them.
 
     A plain call sets the mode from now on, a `with` statement for its block, and a decorator for
-    calls of the function.
+    calls to the function.
 
     >>> from linnet.module_core import nnx
     >>> with nnx.set_graph_mode(False):
@@ -84,7 +84,7 @@ class set_graph_updates(_Mode):
     """Sets what `graph_updates=None` means: whether transforms propagate changes of structure.
 
     A plain call sets the mode from now on, a `with` statement for its block, and a decorator for
-    calls of the function.
+    calls to the function.
 
     >>> from linnet.module_core import nnx
     >>> @nnx.set_graph_updates(False)

@@ -7,7 +7,7 @@ where the caller holds it:
     jit(train_step)/Transformer/blocks[0]/attention/query/dot_general
 
 A module that its caller doesn't hold, such as the copy that a transform passes to a function, adds
-its class, too. Methods other than `__call__` follow the name: `embed.attend`. Calls of a method
+its class, too. Methods other than `__call__` follow the name: `embed.attend`. Calls to a method
 from another method of the same module add nothing, so that an overridden method and the one that it
 calls share one name.
 

@@ -29,8 +29,7 @@ Options = ParamSpec("Options")
 """The parameters of a transform other than the function."""
 
 Gradient: TypeAlias = Any
-"""The gradient: a `State` for a module; for other arguments, a tree with the argument's
-structure."""
+"""The gradient: a `State` for a module; for others, a tree with the argument's structure."""
 
 
 def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:

@@ -95,7 +95,7 @@ _OPTIONS_OF_JAX = ("keep_unused", "device", "backend", "inline")
 class _Prepared:
     """The objects of one call, and the arguments of the compiled program.
 
-    `static` holds the arguments that are static for `jax.jit`, `flat` holds the others.
+    `static` holds the arguments that are static for `jax.jit`, and `flat` holds the others.
     """
 
     __slots__ = ("bundle", "flat", "jitted", "static")

@@ -1,6 +1,6 @@
 """The stages of a jitted function, as in jax: `Traced`, `Lowered`, `Compiled`.
 
-Each wraps jax's stage and offers everything that it offers; only the call of a compiled program
+Each wraps jax's stage and offers everything that it offers; only the call to a compiled program
 handles objects.
 """
 
