@@ -93,7 +93,7 @@ def test_each_phrase_is_one_that_can_be_found(phrase):
         "bytes a device; beside; is told; goes by name; array of NumPy; is no array any more; "
         "has not the; There are: a, b; exists already; something else than; "
         "broadcast to each other; another shape; meanwhile; Valid are; outside of; a handle on; "
-        "fit each other; has got; another filter than; a call of a\n  rate: of the layer\n"
+        "fit each other; has got; another filter than; a call of `f`\n  rate: of the layer\n"
         "  axes: for each argument an axis"
     )
     assert re.search(phrase, examples, re.MULTILINE)
