@@ -5,7 +5,7 @@
 # [tool.linnet]
 # library = "qwix"
 # ///
-"""A linen and an nnx model, quantized by qwix after training and during training."""
+"""A linen and an nnx model, quantized by qwix after and during training."""
 
 import flax.linen as nn
 import jax
