@@ -1,6 +1,6 @@
 """qwix, a library that quantizes and adapts Flax's models, on Linnet's: the same numbers.
 
-It depends on internals of both: it gives modules another class, wraps their methods again, asks
+It depends on internals of both: it changes the class of modules, wraps their methods again, asks
 which module is running, replaces jax's functions and `promote_dtype` with its own, and finds
 parameters by the identity of their arrays.
 """

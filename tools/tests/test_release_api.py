@@ -245,7 +245,7 @@ def test_a_difference_says_where_it_stands(toy, tmp_path):
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """All packages as they stand here, as if they were installed in one folder."""
+    """All packages as they are here, as if they were installed in one folder."""
     folder = tmp_path_factory.mktemp("here")
     for p in workspace.packages():
         shutil.copytree(

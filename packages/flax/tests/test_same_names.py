@@ -1,7 +1,7 @@
 """A name of the tree is what Linnet's packages have under it, for programs and for type checkers.
 
-Modules of the tree pass names on, by star imports and on demand. Whichever source comes first, and
-whatever was imported before, no name may hide another.
+Modules of the tree pass names on, through star imports and on demand. Whichever source comes first,
+and whatever was imported before, no name may hide another.
 """
 
 import ast

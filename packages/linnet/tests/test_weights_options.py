@@ -274,7 +274,7 @@ def test_layer(style, name):
 
 @pytest.mark.parametrize("name", ["lstm_bi2", "gru_bi2", "mha_kdim"])
 def test_names_without_a_state_dict(name):
-    """`rename` alone names the tensors of stacked cells; kernels of other sizes stay apart."""
+    """`rename` alone names the tensors of stacked cells; kernels of different sizes stay apart."""
     make, _, _, _, *rename = LAYERS[name]
     rename = rename[0] if rename else NONE
     state_dict = case(name)[0]

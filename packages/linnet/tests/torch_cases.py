@@ -34,7 +34,7 @@ def case(name):
 def run(model, *inputs, **options):
     """What a model returns, or a linen module with its variables as a pair.
 
-    In one program: to compile one for each operation takes several times as long.
+    In one program: compiling one for each operation takes several times as long.
     """
     if isinstance(model, tuple):
         module, variables = model

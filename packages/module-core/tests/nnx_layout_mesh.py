@@ -246,7 +246,7 @@ def test_a_sharding_has_no_names_for_new_axes_but_those_of_its_mesh(mesh):
         assert variable.out_sharding == sharding
 
 
-# ZeRO: the optimizer's part of a variable is divided, the variable isn't.
+# ZeRO: the optimizer's part of a variable is divided; the variable isn't.
 
 
 @pytest.mark.parametrize(

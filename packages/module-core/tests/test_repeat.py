@@ -165,7 +165,7 @@ def test_chosen_names():
 
 
 def test_draws_of_scan():
-    """With draws="scan", parameters are those of nn.scan at the same place."""
+    """With draws="scan", parameters are those of nn.scan in the same place."""
 
     class Step(nn.Module):
         @nn.compact

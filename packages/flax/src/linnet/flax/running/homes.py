@@ -1,6 +1,6 @@
 """Finds where Linnet has a name of Flax, for programs that are rewritten.
 
-There is no table. A name of Flax is looked up at the same place below `linnet`, and then without
+There is no table. A name of Flax is looked up in the same place below `linnet`, and then without
 the module that holds it. The first that is the same object as in `linnet.flax` is its home; if
 there is none, `linnet.flax` is. So the rewritten program gets what the hook would give it.
 """
