@@ -44,7 +44,7 @@ KINDS = {
 
 # What the picture shows: cases that are compared with Flax.
 SHOWN = {
-    "nnx-jit-nothing": "a call of nnx.jit, 702 arrays",
+    "nnx-jit-nothing": "a call to nnx.jit, 702 arrays",
     "nnx-jit-step": "a training step under nnx.jit",
     "nnx-split": "nnx.split",
     "nnx-eval-shape": "nnx.eval_shape, 24 layers",
@@ -113,7 +113,7 @@ def markdown(cases: Iterable[dict[str, Any]]) -> str:
         kinds.setdefault(kind, []).append(case)
     lines = []
     for kind, chosen in kinds.items():
-        lines += [f"### {kind}", "", "| measured | compared | ratio | bound | kept |"]
+        lines += [f"### {kind}", "", "| measured | compared | ratio | bound | met |"]
         lines.append("|---|---|---:|---:|---|")
         lines += [_row(case, ratio) for case in chosen for ratio in case["ratios"]]
         lines.append("")
