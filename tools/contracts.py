@@ -68,8 +68,8 @@ class Layer(NamedTuple):
       sums_batch: whether the layer's formula has a sum over the batch, such as a mean.
       sums_in_loop: whether each step of a loop adds to the gradient of its kernels, which is then
         summed over devices in each step.
-      by_hand: the formula written out, of values and inputs; outputs are split over devices as JAX
-        splits its result.
+      by_hand: the formula written out, a function of values and inputs; outputs are split over
+        devices as JAX splits its result.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Layer(NamedTuple):
     def start(self, *inputs: Any, **fields: Any) -> tuple[Module, Any]:
         """The module, and variables as its init declares them.
 
-        Their values are drawn with NumPy: compiling initializers takes longer than all else here.
+        Their values are drawn with NumPy: compiling initializers takes longer than everything else here.
         They are positive, since some stand for a variance.
         """
         module = self.linen(**fields)

@@ -108,7 +108,7 @@ class Check:
         for kind in (AxisType.Auto, AxisType.Explicit):
             explicit = kind is AxisType.Explicit
             if explicit and not hasattr(jax, "set_mesh"):
-                continue  # jax 0.6 has the types, but not yet the rules of most operations
+                continue  # jax 0.6 has the types, but not yet the rules for most operations
             data = Mesh(jax.devices(), ("data",), axis_types=(kind,))
             both = jax.make_mesh(
                 (DEVICES // MODEL, MODEL), ("data", "model"), axis_types=(kind, kind)
@@ -243,7 +243,7 @@ class Check:
             except Exception as error:
                 if type(error).__name__ != "ShardingTypeError":
                     raise
-                return  # JAX leaves it open, so that it is the layer's to decide
+                return  # JAX leaves it open, so the layer decides
             got = [_entries(x) for x in jax.tree.leaves(jax.eval_shape(ours, values, inputs))]
             if got != wanted:
                 yield f"the output is split by {got}, that of the formula by {wanted}"
@@ -284,7 +284,7 @@ class Check:
 
     @functools.cache  # noqa: B019  (a check lives as long as its row is looked at)
     def _of_an_eighth(self) -> float:
-        # XLA fuses a smaller program otherwise, and may compute cheap terms twice: in doubt, a
+        # XLA fuses a smaller program differently, and may compute cheap terms twice: in doubt, a
         # device is compared with one that has nothing but its part.
         import jax
 

@@ -53,7 +53,7 @@ def test_names(name):
     modules = {n for n in FOUND if n.rpartition(".")[0] == name}
     absent = {n.rpartition(".")[2] for n in modules if ours(n) is None}
     assert missing - lacking(name) == set(), "missing, without a remedy"
-    assert lacking(name) - missing - absent == set(), "listed as missing, but there"
+    assert lacking(name) - missing - absent == set(), "listed as missing, but present"
 
 
 def test_every_remedy_is_for_a_name_of_flax():

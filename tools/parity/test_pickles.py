@@ -1,6 +1,7 @@
 """What Flax has pickled, loaded here with `linnet.flax` providing Flax's names.
 
-A process with Flax writes; one with the hook reads, and compares with what it makes itself.
+A process with Flax writes objects; one with the hook reads them, and compares them with those that
+it makes itself.
 """
 
 import os

@@ -29,7 +29,7 @@ def is_being_saved(steps):
 
 
 def kill_while_saving(folder, seconds=120):
-    """Trains and saves in two processes, of which one is killed in the middle of a save."""
+    """Trains and saves in two processes, one of which is killed in the middle of a save."""
     program = str(HERE / "saving_forever.py")
     with groups.started(2, program, str(folder)) as group:
         end = time.monotonic() + seconds

@@ -22,7 +22,7 @@ from workspace import Package
 
 from .refusal import Refused
 
-# The files that users get. Changes of only the tests or the changelog don't require a release.
+# The files that users get. Changes to only the tests or the changelog don't require a release.
 RELEASED = ("src", "pyproject.toml", "README.md")
 
 

@@ -140,7 +140,7 @@ NORM = "packages/layers/src/linnet/layers/__init__.py"
 
 @pytest.fixture(scope="module")
 def unreleased(tmp_path_factory):
-    """Four packages at 0.1.0 of which none was ever released."""
+    """Four packages at 0.1.0, none of which was ever released."""
     root = tmp_path_factory.mktemp("unreleased") / "repository"
     here = workspace.ROOT / "tools"
     shutil.copytree(
@@ -292,7 +292,7 @@ def test_changed_signature_under_a_patch_is_refused(repository):
 
 def test_what_only_looks_like_a_break_is_excused_in_the_changelog(repository):
     repository.edit(NORM, "epsilon: float = 1e-6", "epsilon: float = 1 / 10**6")
-    reason = "`linnet.layers.Norm(epsilon)`: the same number, written otherwise."
+    reason = "`linnet.layers.Norm(epsilon)`: the same number, written differently."
     repository.tell("layers", "Compatible", reason)
     repository.commit()
     repository.release("bump", "layers", "patch")
@@ -362,7 +362,7 @@ def test_range_begins_with_the_first_version_that_can_be_installed_beside_the_re
     repository.commit("linnet-core 0.2.0")
     repository.git("tag", "linnet-core-v0.2.0")
     said = repository.release("bump", "layers", "patch")
-    # 0.1.0 needs linnet-core<0.2, and linnet needs it from there on.
+    # 0.1.0 needs linnet-core<0.2, so the range that linnet needs begins after it.
     assert "linnet needs linnet-layers>=0.1.1,<0.2 now" in said
     project = repository.read("packages/linnet/pyproject.toml")
     assert '["linnet-core>=0.2,<0.3", "linnet-layers>=0.1.1,<0.2"]' in project

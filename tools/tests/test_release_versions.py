@@ -236,7 +236,7 @@ def test_another_form_is_refused(text, message):
 
 
 def test_what_is_no_break_has_a_name_and_a_reason():
-    said = "### Compatible\n\n- `linnet.toy.f(x)`: the same number, written otherwise.\n"
+    said = "### Compatible\n\n- `linnet.toy.f(x)`: the same number, written differently.\n"
     assert log(LOG.replace("### Fixed", f"{said}\n### Fixed")).compatible() == {"linnet.toy.f(x)"}
     for entry in ("- All is well.", "- `linnet.toy.f(x)`:"):
         with pytest.raises(Refused, match="names nothing"):

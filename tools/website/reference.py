@@ -1,4 +1,4 @@
-"""The pages in docs/api: expands lines such as `::: nn.Dense`.
+"""Writes the pages in docs/api: expands lines such as `::: nn.Dense`.
 
 People write these pages, so names are in a chosen order, in the form that users type. A line is one
 of

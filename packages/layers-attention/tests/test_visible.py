@@ -38,7 +38,7 @@ BIAS = rng.normal(size=(1, H, Q, K))
 
 
 def bucket(distance):
-    """Eight buckets in both directions, of which two hold one distance each; up to 6."""
+    """Eight buckets in both directions, two of which hold one distance each; up to 6."""
     first, d = (4 if distance > 0 else 0), abs(distance)
     if d < 2:
         return first + d

@@ -82,7 +82,7 @@ LAYERS = [
         ),
         SEQUENCE,
         {"kernel": (3, 2, 4), "bias": (4,)},
-        share=1.15,  # group by group on a mesh, where XLA counts the padding otherwise
+        share=1.15,  # group by group on a mesh, where XLA counts the padding differently
     ),
     Layer(
         "ConvTranspose",

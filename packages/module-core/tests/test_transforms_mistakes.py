@@ -85,7 +85,7 @@ def test_what_is_static_is_so_by_position_and_by_keyword(lift, options, by_keywo
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"static_argnums": 7}, r"static_argnums=\(7,\) names the argument 7 (.|\n)*train is 2"),
+        ({"static_argnums": 7}, r"static_argnums=\(7,\) names argument 7 (.|\n)*train is 2"),
         ({"static_argnums": 0}, r"static_argnums=\(0,\) names the module(.|\n)*x is 1, train is 2"),
         ({"static_argnums": (2, -5)}, "names the module, or a missing"),
         ({"static_argnames": "trian"}, r"'trian'(.|\n)*Did you mean"),

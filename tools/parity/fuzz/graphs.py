@@ -91,7 +91,7 @@ class Graphs:
             if step["do"] == "run":
                 with_, label = step["with"], ">".join(step["with"]) or "eagerly"
                 seen: list[Any] = []
-                # Python has no gradients and mapped axes; there it continues with Linnet's result.
+                # Python has no gradients or mapped axes; there it continues with Linnet's result.
                 abstains = library.eager and not {*with_}.issubset(PLAIN)
                 among = LINNET if abstains else library
                 before = shown(nnx, root)
@@ -124,7 +124,7 @@ def _step(draw: Draw) -> Program:
             stack = []
         body = [_micro(draw) for _ in range(draw.randint(1, 3))]
         if not {*stack}.issubset(PLAIN):
-            # Flax drops metadata that these change, and no other peer has them.
+            # Flax drops metadata that these change, and no other peer has these transforms.
             body = [micro for micro in body if micro[0] != "note"]
         return {"do": "run", "with": stack, "body": body}
     step: Program = {"do": draw.choice(list(STEPS)), "n": draw.randrange(3)}

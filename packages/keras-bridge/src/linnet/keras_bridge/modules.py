@@ -1,8 +1,8 @@
 """Converts modules to JSON and back.
 
 A linen module is a dataclass and is described by its fields. An nnx module is an object and is
-described by its attributes; the configuration has kind, shape and dtype of its variables, since
-their values are weights, and reading it makes the object without running its constructor.
+described by its attributes; the configuration has the kind, shape and dtype of each of its variables,
+since their values are weights, and reading it makes the object without running its constructor.
 
 For a class that defines `get_config` and `from_config`, these are used instead.
 
@@ -26,7 +26,7 @@ _UNTOLD = ("parent", "name")
 
 
 def _base(style: str) -> type[Any] | None:
-    # If a style hasn't been imported, no value can be of it.
+    # If a style hasn't been imported, no value can belong to it.
     module = sys.modules.get(f"linnet.module_core.{style}")
     return getattr(module, "Module", None)
 
@@ -142,7 +142,7 @@ def from_config(stored: object, where: Place, from_json: Convert) -> object:
         )
     if "shared" in stored:
         return where.made[stored["shared"]]
-    # Imported before the lookup, so that module classes can be told from other classes.
+    # Imported before the lookup, so that module classes can be distinguished from other classes.
     import linnet.module_core.linen
     import linnet.module_core.nnx  # noqa: F401
 

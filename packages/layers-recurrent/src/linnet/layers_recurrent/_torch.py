@@ -1,7 +1,7 @@
 """How PyTorch stores the parameters of the cells; see `linnet.module_core.layers.torch_layout`.
 
 PyTorch has the kernels of all gates in one tensor, one below the other: i, f, g, o in an LSTM and
-r, z, n in a GRU. It adds a bias to the inputs and another to the hidden state, of which one is
+r, z, n in a GRU. It adds a bias to the inputs and another to the hidden state, one of which is
 enough except for the GRU's n, in which the reset gate multiplies the second:
 
     n = tanh(Wᵢₙ x + bᵢₙ + r · (Wₕₙ h + bₕₙ))

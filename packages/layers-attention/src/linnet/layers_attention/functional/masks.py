@@ -110,7 +110,7 @@ def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array
     """The intersection of masks: it allows what all of them allow.
 
     Args:
-      *masks: arrays of one rank that broadcast against each other; None is skipped.
+      *masks: arrays of the same rank that broadcast together; None is skipped.
       dtype: dtype of the mask.
 
     Returns:

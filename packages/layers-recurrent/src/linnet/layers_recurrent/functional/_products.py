@@ -51,7 +51,7 @@ def product(h: Array, kernel: Array, dtype: DTypeLike, axis: int = 0) -> Array:
 
 
 def plus(q: Array, bias: Array) -> Array:
-    """Adds a bias [W] to q [..., W]; its rank is raised here, as a program may forbid otherwise."""
+    """Adds a bias [W] to q [..., W]; its rank is raised here, as a program may forbid promotion."""
     return q + lax.expand_dims(bias, tuple(range(q.ndim - 1)))
 
 

@@ -424,7 +424,7 @@ class Module(nnx_module.Module, _Fields):
           mutable: the mutable collections.
 
         Returns:
-          The output, or unless `mutable` is False, `(output, mutable collections)`.
+          The output; unless `mutable` is False, `(output, mutable collections)`.
         """
         output, updates = _run(self, variables, rngs, mutable, False, method, args, kwargs)
         return output if mutable is False else (output, updates)

@@ -135,7 +135,7 @@ class Lift:
         return jax.tree.map(take, tree, is_leaf=adoption.is_place)
 
     def follow_draws(self, loops_of: Callable[[str], Loops | None]) -> None:
-        """Records outside which parameters were drawn inside; see `Passage`."""
+        """Records, outside the transform, which parameters were drawn inside; see `Passage`."""
         if self.frame.deferred is not None or self.frame.recorder is not None:
             self._passage = Passage(self.frame, [root.keys for root in self.roots], loops_of)
 

@@ -176,7 +176,7 @@ def drawn(
       draws: what draws a step's array, `draws(key, *args, **kwargs)`; hashable.
       root: the key outside the loops.
       numbers: what is folded into it, uint32 [length of each numbered loop].
-      args, kwargs: hashable, as `draws`.
+      args, kwargs: hashable, like `draws`.
       loops: the loops.
     """
     if not loops:

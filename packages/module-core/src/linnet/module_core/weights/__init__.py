@@ -4,7 +4,7 @@
 `compare_intermediates` finds the layer at which outputs start to differ from PyTorch's.
 `load` and `save` read and write safetensors files with any tree of arrays.
 
-This is a part of module-core, not a package of its own: it needs both kinds of modules and what
+This is part of module-core, not a package of its own: it needs both kinds of modules and what
 their layers declare about themselves, has no other dependency, and its users have module-core
 anyway.
 """

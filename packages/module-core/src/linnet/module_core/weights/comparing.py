@@ -112,7 +112,7 @@ def compare_intermediates(
         as forward hooks give them. Of several outputs in a tuple, the first is compared.
       rename: PyTorch's names -> ours, as in `from_torch`.
       ignore: patterns of the names of PyTorch's layers that are not compared, such as a projection
-        that is a part of one of our layers: "*.attention.self".
+        that is part of one of our layers: "*.attention.self".
       tolerance: the largest difference that counts as equal, relative to the largest number in
         PyTorch's output.
 

@@ -86,7 +86,7 @@ class StaticArguments(Record):
         last = max(positions, default=-1)
         if last >= len(by_position) and inspect.Parameter.VAR_POSITIONAL not in kinds:
             raise ArgumentError(
-                f"{self.option}={_text(self.numbers)} names the argument {last + self.first} of "
+                f"{self.option}={_text(self.numbers)} names argument {last + self.first} of "
                 f"{_name(lift.call)}, which has {len(by_position)} after the module.",
                 hint=self._numbering(parameters),
             )

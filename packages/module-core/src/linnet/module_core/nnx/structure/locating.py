@@ -1,7 +1,7 @@
 """Adds to errors the location of the module that raised them.
 
-An error is located in the innermost module that it passes. The path to that module is known only
-from further out: each module that the error passes on its way looks for the innermost one among its
+An error is located in the innermost module that it passes through. The path to that module is known only
+from further out: each module that the error passes through looks for the innermost one among its
 submodules, and replaces the path so far with the path to it. So the path begins at the module that
 the user called, and no path is computed unless an error is raised.
 
@@ -73,7 +73,7 @@ class _Place:
 
 
 def locate(error: Exception, module: object, method: str) -> None:
-    """Updates the location of an error that passes `module` to the path from `module`."""
+    """Updates the location of an error that passes through `module` to the path from `module`."""
     place: _Place | None = getattr(error, "_linnet_place", None)
     if place is None:
         if getattr(error, "_linnet_noted", False) or getattr(error, "where", None) is not None:
