@@ -107,8 +107,8 @@ class Layer(NamedTuple):
     def start(self, *inputs: Any, **fields: Any) -> tuple[Module, Any]:
         """The module, and variables as its init declares them.
 
-        Their values are drawn with NumPy: compiling initializers takes longer than everything else here.
-        They are positive, since some stand for a variance.
+        Their values are drawn with NumPy: compiling initializers takes longer than everything else
+        here. They are positive, since some stand for a variance.
         """
         module = self.linen(**fields)
         shapes = jax.eval_shape(lambda *inputs: module.init(RNGS, *inputs, **self.call), *inputs)

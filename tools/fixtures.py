@@ -60,14 +60,14 @@ def only_new_garbage() -> Iterator[None]:
 
 @pytest.fixture
 def x64() -> Iterator[None]:
-    """64-bit types, for the time of a test."""
+    """64-bit types, for the duration of a test."""
     jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     yield
     jax.config.update("jax_enable_x64", False)  # type: ignore[no-untyped-call]
 
 
 def pass_on_devices(*files: Path, count: int = 8, options: tuple[str, ...] = ()) -> str:
-    """Runs the tests in files in one process that has several CPU devices; fails if one does.
+    """Runs the tests in files in one process that has several CPU devices; fails if any test fails.
 
     The number of devices is fixed when a process starts. Starting one takes longer than most tests,
     so all files of a package that need it share it.

@@ -56,7 +56,7 @@ def try_remedy(remedy: Remedy) -> None:
     """Makes the mistake, reads the hint, and follows it.
 
     Raises:
-      AssertionError: the mistake raises no error, or another one.
+      AssertionError: the mistake raises no error, or a different one.
     """
     try:
         result = remedy.mistake()

@@ -209,7 +209,7 @@ def main() -> int:
     for i in range(12):  # recomputed for each token, which doesn't see those after it
         again[:, i + 1] = logits(model, sound, again)[:, i].argmax(-1)
     same = np.array_equal(again[:, 1:], written)
-    print(f"           {'the same' if same else 'OTHERS'} without the cache")
+    print(f"           {'the same' if same else 'DIFFERENT'} without the cache")
     tensors = load(folder)
     back = to_torch(model, like=tensors, rename=NAMES)
     kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())

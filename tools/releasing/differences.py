@@ -1,7 +1,7 @@
 """The differences between two versions: what breaks for users of the old one, and what is new.
 
-griffe compares functions: arguments that were removed, moved, became required, changed their kind
-or their default. This module adds what griffe omits: names that can no longer be imported from a
+griffe compares functions: arguments that were removed or moved, became required, or changed their
+kind or default. This module adds what griffe omits: names that can no longer be imported from a
 place, base classes that users may test for, constants, and the length of named tuples.
 
 An addition is a break in the opposite direction, so one comparison finds both.

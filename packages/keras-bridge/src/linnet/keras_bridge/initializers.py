@@ -1,4 +1,4 @@
-"""Represents initializers by the call that made them.
+"""Represents initializers by the calls that made them.
 
 Initializers of `linnet.initializers` record the call. Those of `jax.nn.initializers` are closures
 over the arguments of their factory, which works as well if the closure contains only arguments;

@@ -1,8 +1,8 @@
 """Converts modules to JSON and back.
 
 A linen module is a dataclass and is described by its fields. An nnx module is an object and is
-described by its attributes; the configuration has the kind, shape and dtype of each of its variables,
-since their values are weights, and reading it makes the object without running its constructor.
+described by its attributes; the configuration has the kind, shape and dtype of each variable, since
+the values are weights, and reading it makes the object without running its constructor.
 
 For a class that defines `get_config` and `from_config`, these are used instead.
 

@@ -77,7 +77,7 @@ def from_json(stored: object, where: Place) -> Any:
       where: its place, for the error.
 
     Raises:
-      ArgumentError: it is none of the kinds, or a name in it isn't found.
+      ArgumentError: it is of none of the kinds, or a name in it isn't found.
     """
     if isinstance(stored, list):
         return [from_json(v, where.item(i)) for i, v in enumerate(stored)]
@@ -104,7 +104,7 @@ def module_from_json(stored: object, where: Place) -> object:
     return modules.from_config(stored, where, from_json)
 
 
-# For each kind: whether a value is of it, its name, writing, reading.
+# For each kind: whether a value belongs to it, its name, writing, reading.
 
 
 def _items(value: Mapping[Any, object], where: Place) -> object:

@@ -16,7 +16,7 @@ import jax
 
 @cache
 def watch(module: ModuleType, name: str) -> Callable[[], bool]:
-    """Returns a function that checks whether `module.name` or its code was replaced since then.
+    """Returns a function that checks whether `module.name` or its code has been replaced since.
 
     If so, recordings are not replayed, and no new ones are made, since they would outlive the
     replacement.

@@ -82,7 +82,7 @@ def implementation_for(call: Call, name: str) -> str:
         "chunked": block by block, in memory that is linear in the length, with a custom backward
         pass; no forward-mode differentiation.
         "cudnn": the kernel of NVIDIA's library, for half precision.
-        "auto": "exact" below 512² logits per head (512 queries of 512 keys), or if nothing else
+        "auto": "exact" below 512² logits per head (512 queries and 512 keys), or if nothing else
         supports the options; above, "cudnn" on an NVIDIA GPU where it needs no array of [Q, K]
         (half precision, causality or a causal window, no mask, bias or dropout), else "chunked".
 

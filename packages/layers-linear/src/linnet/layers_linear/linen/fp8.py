@@ -1,7 +1,8 @@
 """Products in 8-bit floating point as modules, for layers' `dot_general_cls`.
 
-Their scales and histories are in a collection of their own, whose gradients are the new values: take
-gradients with respect to all variables, and let `linnet.training.TrainState` replace the collection.
+Their scales and histories are in a collection of their own, whose gradients are the new values:
+take gradients with respect to all variables, and let `linnet.training.TrainState` replace the
+collection.
 
 A layer that is called several times in one step (with shared parameters, or in a loop) adds the
 new values up, as it does gradients; give each call its own state there.

@@ -6,7 +6,7 @@ The gradient of a kernel sums over the steps and the batch:
 
 XLA contracts a single dimension without copying. To contract two, it first transposes the wider
 array element by element, which on a CPU takes half as long as the product (8.5 ms instead of
-5.7 ms for an LSTM with 256 features). The tangent, whose transpose the gradient is, therefore
+5.7 ms for an LSTM with 256 features). The tangent, whose transpose is the gradient, therefore
 merges steps and batch itself, and copies whole rows, which is fast.
 
 The merged dimension starts with the batch: a batch that is split over devices stays one contiguous
@@ -58,8 +58,8 @@ def plus(q: Array, bias: Array) -> Array:
 def together(blocks: int, rows: object) -> list[list[int]]:
     """The groups of blocks whose tangents are one product: all of them, or each by itself.
 
-    Few rows don't pay for putting the kernels side by side. Kernels of which each device has some
-    columns stay where they are.
+    Few rows don't pay for putting the kernels side by side. Kernels whose columns are split
+    over devices stay where they are.
 
     Args:
       blocks: the number of blocks.

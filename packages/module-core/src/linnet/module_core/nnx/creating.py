@@ -1,9 +1,9 @@
 """`create`: a model whose arrays are computed where they will be stored.
 
 A constructor that runs eagerly draws each array on one device, and moves it to its sharding. Here
-it is traced twice, which computes nothing: `eval_shape` finds the variables and their
-shardings, and `jit` compiles their initial values, each device its part, with equal draws in groups
-where that is possible (see `draws`).
+it is traced twice, which computes nothing: `eval_shape` finds the variables and their shardings,
+and `jit` compiles their initial values, of which each device computes its part, with equal draws in
+groups where that is possible (see `draws`).
 """
 
 from __future__ import annotations

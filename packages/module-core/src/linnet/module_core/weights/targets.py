@@ -49,7 +49,7 @@ class Leaf:
     place: Callable[[], Sharding | None]
 
     def store(self, value: Numbers, *, own: bool) -> None:
-        """Replaces the value, with its dtype and where it was.
+        """Replaces the value, keeping its dtype and its place.
 
         Unless the numbers are our `own`, they are copied: a PyTorch model may go on training in
         their memory.

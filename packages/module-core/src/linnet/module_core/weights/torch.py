@@ -1,4 +1,4 @@
-"""Loads PyTorch's state dicts into modules, and makes state dicts of modules.
+"""Loads PyTorch's state dicts into modules, and makes state dicts from modules.
 
 A state dict is any mapping of names to arrays; PyTorch itself isn't needed. Each layer's class
 declares how PyTorch stores its parameters (`linnet.module_core.layers.torch_layout`).

@@ -1,8 +1,8 @@
 """`Pytree`: an object with an identity whose attributes form a tree.
 
-Modules, streams of random keys, optimizers and metrics are `Pytree`s. Its slots serve the core and
-never appear among the attributes: `_nnx_structure` is the cached structure of the object (see
-`snapshot`), `_nnx_stamp` the trace level at which it was made.
+Modules, streams of random keys, optimizers and metrics are `Pytree`s. The slots of the class serve
+the core and never appear among the attributes: `_nnx_structure` is the cached structure of the
+object (see `snapshot`), `_nnx_stamp` the trace level at which it was made.
 
 Attributes are stored in `__dict__` and read without overhead. Assigning one checks the trace level
 and counts an edit, so that cached structures are checked again.
