@@ -358,7 +358,7 @@ def run_alone(
     session.install(*nox.project.dependency_groups(GROUPS, "alone"), *package.tests_need)
     now = versions(session)
     if changed := {n: now.get(n) for n, version in alone.items() if now.get(n) != version}:
-        session.error(f"what the tests need replaced {alone} by {changed}")
+        session.error(f"the tests' requirements replaced {alone} with {changed}")
     session.run(
         "pytest",
         "--numprocesses=2",

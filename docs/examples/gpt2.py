@@ -66,7 +66,7 @@ class GPT2(nnx.Module):
         self.ln_f = nnx.LayerNorm(config["n_embd"], epsilon=epsilon, rngs=rngs)
 
     def __call__(self, tokens: Ids, first: Any = 0) -> jax.Array:
-        """The logits [B, T, V] for `tokens` [B, T], the first of which is at `position`."""
+        """The logits [B, T, V] for `tokens` [B, T], the first of which is at position `first`."""
         positions = first + jnp.arange(tokens.shape[1])
         x = self.wte(jnp.asarray(tokens)) + self.wpe(positions)
         return self.wte.attend(self.ln_f(self.layers(x)))

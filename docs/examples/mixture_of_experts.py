@@ -29,7 +29,7 @@ WIDTH, KINDS = 16, 8
 
 
 class MixtureOfExperts(nnx.Module):
-    """Gated feed-forward layers, of which a router chooses for each token.
+    """Gated feed-forward layers, among which a router chooses for each token.
 
     Args:
       width: W, of inputs and outputs.
@@ -55,7 +55,7 @@ class MixtureOfExperts(nnx.Module):
         return experts, weights / weights.sum(-1, keepdims=True), probabilities
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Outputs [N, W] for tokens [N, W], and how unequally busy the experts are, 1 at least."""
+        """Outputs [N, W] for tokens [N, W], and how unequally busy the experts are, at least 1."""
         experts, weights, probabilities = self.route(x)
         flat = experts.reshape(-1)  # [N·K]
         order = jnp.argsort(flat)

@@ -255,7 +255,7 @@ def main() -> int:
     for i in range(12):  # recomputed for each token, without a cache or padding
         again[:, i + 1] = logits(model, texts[1][None], again)[:, i].argmax(-1)
     same = np.array_equal(again[0, 1:], written[1])
-    print(f"           the second row is {'the same' if same else 'ANOTHER'} without the cache")
+    print(f"           the second row is {'the same' if same else 'DIFFERENT'} without the cache")
     tensors = load(folder)
     back = to_torch(model, like=tensors, rename=names_of(tensors), ignore=IGNORED)
     kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())

@@ -173,7 +173,7 @@ def resolve(path: str) -> str | None:
 
 
 def is_module(path: str) -> bool:
-    """Whether `path`, as `resolve` gives it, is a module and no definition in one."""
+    """Whether `path`, as `resolve` gives it, is a module rather than a definition in one."""
     module, _, name = path.rpartition(".")
     bound = file_of(module) is not None and name in _definitions(module)
     return file_of(path) is not None and not bound

@@ -1,4 +1,4 @@
-"""Heads that are split over eight devices: nothing moves between these inside attention.
+"""Heads that are split over eight devices: nothing moves between the devices inside attention.
 
 `test_chunked.py` runs this file in a process that has eight devices.
 """

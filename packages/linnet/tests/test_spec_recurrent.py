@@ -163,7 +163,7 @@ def test_the_optimized_lstm_s_parameters_are_those_of_the_lstm():
     assert jax.tree.structure(ours) == jax.tree.structure(other)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(a, b)
-    # "It has a bias b_h*, and none b_i*."
+    # "It has a bias b_h*, and no bias b_i*."
     assert set(ours["params"]["ii"]) == {"kernel"}
     assert set(ours["params"]["hi"]) == {"kernel", "bias"}
 

@@ -1,4 +1,4 @@
-"""What quantizers, profilers and adapters need, which change how a model computes.
+"""What tools that change how a model computes need: quantizers, profilers, adapters.
 
 They ask which module is running, wrap methods again, and make variables from within.
 """

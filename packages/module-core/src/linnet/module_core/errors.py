@@ -110,7 +110,7 @@ class DtypeError(LinnetError, ValueError):
 
 
 class UnboundAxisError(ArgumentError, NameError):
-    """A name of an axis is not being mapped over; a `NameError`, too, as JAX raises for it."""
+    """An axis name is not being mapped over; also a `NameError`, which JAX raises for it."""
 
 
 class MissingExtraError(LinnetError, ImportError):

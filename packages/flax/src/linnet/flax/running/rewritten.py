@@ -1,4 +1,4 @@
-"""What `rewrite` makes of a program or a notebook."""
+"""The result of `rewrite` for a program or a notebook."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def conv_transpose(
       bias: [F], or None.
       strides: spacing of the positions of `x`; None for 1.
       padding: 'SAME' (spatial · strides positions), 'VALID' (every position that a window touches),
-        'CIRCULAR' (as 'SAME', with the overhang added on the other side), or the padding of the
+        'CIRCULAR' (like 'SAME', with the overhang added on the other side), or the padding of the
         dilated `x`: an int for all sides, or an int or (low, high) pair for each dimension.
       kernel_dilation: spacing of the kernel's entries; None for 1.
       transpose_kernel: flips the kernel's spatial dimensions and swaps its features, which makes

@@ -194,7 +194,7 @@ def joined(torch: Sequence[str], ours: str, *, of_kernel: bool) -> Rule:
 
 
 def summed(torch: tuple[str, str], ours: Sequence[str]) -> Rule:
-    """Biases of which PyTorch adds two where we have one: the second is zero when saved.
+    """Biases for which PyTorch has two where we have one: the second is zero when saved.
 
     Saved over the tensors that they were loaded from, the second one stays as it was.
     """
