@@ -108,7 +108,7 @@ sys.exit(failed)
 
 
 def run_afresh(*programs: str, **environment: str) -> None:
-    """Runs programs in one new process; each of them begins without a module of linnet.
+    """Runs programs in one new process; each begins without any linnet module loaded.
 
     For what a program must see in a new process, such as what an import loads. Starting one with
     jax takes seconds, so all programs of a package share it; other libraries that one of them

@@ -47,7 +47,7 @@ class Remedy:
 
 
 def told(error: BaseException) -> str:
-    """All that is printed for an error, in one line."""
+    """All that is printed for an error, on one line."""
     text = "\n".join([str(error), *getattr(error, "__notes__", [])])
     return " ".join(text.split())
 

@@ -6,13 +6,13 @@ explicit; a program calls the layer and takes its gradient.
 If the batch is split, each device does an eighth of the work of a single device. The call moves
 nothing between devices, and the backward pass sums only the gradients of the parameters, once.
 
-If parameters are split, along columns or along rows, and the batch as well, the values are those of
-one device, and each gradient is split like its parameter or input. If the row has a hand-written
+If parameters are split (along columns or rows) as well as the batch, the values are those of one
+device, and each gradient is split like its parameter or input. If the row has a hand-written
 formula, the output is split as JAX splits that of the formula; if the layer takes `out_sharding`,
 the output is split accordingly.
 
 The number of devices is fixed when a process starts, so a test in `contracts` runs this file, which
-prints the failures of a package's tables of both styles:
+prints the failures in a package's tables of both styles:
 
     python mesh_contract.py .../tests/test_contract.py .../tests/test_nnx_contract.py
 """
@@ -147,10 +147,10 @@ class Check:
             yield f"arrays are moved between devices: {', '.join(sorted(moved))}"
         if self.thorough and not self.layer.sums_batch:
             if _sums_in_loops(text) and not self.layer.sums_in_loop:
-                yield "the gradient is summed over devices in each turn of a loop"
+                yield "the gradient is summed over devices in each iteration of a loop"
             known = sum(x.size for x in jax.tree.leaves(self.values) if _is_smooth(x))
             if (summed := _summed(text)) > known:
-                yield f"{summed} numbers are summed over devices, the gradient has {known}"
+                yield f"{summed} numbers are summed over devices; the gradient has {known}"
             values, inputs, _ = arguments
             forward = jax.jit(lambda values, inputs: self.call(values, *inputs))
             text = forward.lower(values, inputs).compile().as_text() or ""
@@ -246,7 +246,7 @@ class Check:
                 return  # JAX leaves it open, so the layer decides
             got = [_entries(x) for x in jax.tree.leaves(jax.eval_shape(ours, values, inputs))]
             if got != wanted:
-                yield f"the output is split by {got}, that of the formula by {wanted}"
+                yield f"the output is split by {got}, and that of the formula by {wanted}"
             return
         programs = [jax.jit(f).lower(values, inputs).compile() for f in (ours, theirs)]
         shapes = jax.tree.leaves(jax.eval_shape(ours, values, inputs))
@@ -254,10 +254,10 @@ class Check:
             shapes, *(jax.tree.leaves(p.output_shardings) for p in programs), strict=True
         ):
             if not a.is_equivalent_to(b, len(shape.shape)):
-                yield f"the output is split by {a.spec}, that of the formula by {b.spec}"
+                yield f"the output is split by {a.spec}, and that of the formula by {b.spec}"
         counts = [len(COLLECTIVES.findall(p.as_text() or "")) for p in programs]
         if counts[0] > counts[1]:
-            yield f"the call has {counts[0]} collectives, the formula {counts[1]}"
+            yield f"the call has {counts[0]} collectives, and the formula {counts[1]}"
 
     def _placed(self, mesh: Any, nth: int | None) -> tuple[Any, Any, Any]:
         """Values, inputs and cotangents on a mesh; with `nth`, the values are split as well."""
@@ -345,7 +345,7 @@ def _is_smooth(x: Any) -> bool:
 
 
 def _with_gradient(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A program that calls and differentiates.
+    """A program that calls the layer and differentiates it.
 
     Args:
       call: takes values and inputs, and returns outputs and the new state.

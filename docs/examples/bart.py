@@ -180,7 +180,7 @@ def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Bart:
 
 @nnx.jit
 def logits(model: Bart, tokens: Ids, outputs: Ids) -> jax.Array:
-    """What the model says of `tokens` [B, S] and `outputs` [B, T]: [B, T, V]."""
+    """The model's logits for `tokens` [B, S] and `outputs` [B, T]: [B, T, V]."""
     return model(tokens, outputs)
 
 

@@ -196,7 +196,7 @@ def load_model(of: Checkpoint, rank: int = 0, seed: int = 0) -> Decoder:
 
 @nnx.jit
 def logits(model: Any, tokens: Ids) -> jax.Array:
-    """The logits of a model for `tokens` [B, T]: [B, T, V]."""
+    """A model's logits for `tokens` [B, T]: [B, T, V]."""
     found: jax.Array = model(tokens)
     return found
 

@@ -152,7 +152,7 @@ def load_model(folder: Path) -> tuple[Whisper, Mapping[str, Any]]:
 
 @nnx.jit
 def logits(model: Whisper, sound: Any, tokens: Ids) -> jax.Array:
-    """What the model says of a spectrogram [B, F, M] and tokens [B, T]: [B, T, V]."""
+    """The model's logits for a spectrogram [B, F, M] and tokens [B, T]: [B, T, V]."""
     return model(sound, tokens)
 
 

@@ -1,4 +1,4 @@
-"""No sentence and no example of this repository is one of Flax's.
+"""No sentence or example in this repository is one of Flax's.
 
 See `wording`: the strings of the installed Flax are read when the test runs, and a failure names
 the place of our own text.

@@ -83,7 +83,8 @@ class Changelog:
         body = self.part(heading)
         if body is None:
             raise Refused(
-                f"{self.where} has no part '## {heading}'.", "Write one below the title, if empty."
+                f"{self.where} has no section '## {heading}'.",
+                "Write one below the title, if empty.",
             )
         found: dict[str, list[str]] = {}
         section = None

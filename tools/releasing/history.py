@@ -87,7 +87,7 @@ def folder_name(package: Package) -> str:
 
 
 def require_whole_history() -> None:
-    """Checks that a clone has all older commits; without them, each release seems the first.
+    """Checks that a clone has all older commits; without them, each one seems to be the first.
 
     Raises:
       Refused: the clone is shallow.

@@ -53,7 +53,7 @@ def check_tag(tag: str) -> Package:
             raise Refused(f"{tag} is {commit[:10]}, but this is {here[:10]}.", "Check the tag out.")
     if git("branch", "--remotes") and not git("branch", "--remotes", "--contains", "HEAD"):
         raise Refused(
-            f"{tag} is on no branch of the remote repository, so nothing has checked it.",
+            f"{tag} is not on any branch of the remote repository, so nothing has checked it.",
             "Push the commit to a branch first, then the tag.",
         )
     if str(version) != package.version:
@@ -64,7 +64,7 @@ def check_tag(tag: str) -> Package:
     log = Changelog.of(package)
     if not log.is_dated(str(version)):
         raise Refused(
-            f"{log.where} has no part '## {version} - YYYY-MM-DD'.",
+            f"{log.where} has no section '## {version} - YYYY-MM-DD'.",
             f"`python tools/release.py bump {package.short_name} ...` writes it.",
         )
     for name, declared in requirements(package).items():

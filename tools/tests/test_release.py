@@ -437,7 +437,9 @@ def test_tags_that_release_nothing(repository):
         assert "names no release of a package here" in repository.refusal("check-tag", tag)
     assert "linnet-core is at 0.1.0" in repository.refusal("check-tag", "linnet-core-v0.1.1")
     repository.edit("packages/core/CHANGELOG.md", " - 2026-11-21", "")
-    assert "has no part '## 0.1.0 - YYYY" in repository.refusal("check-tag", "linnet-core-v0.1.0")
+    assert "has no section '## 0.1.0 - YYYY" in repository.refusal(
+        "check-tag", "linnet-core-v0.1.0"
+    )
 
 
 def test_tag_of_another_commit_is_refused(repository):
@@ -475,7 +477,7 @@ def test_tag_of_what_was_never_pushed_is_refused(repository, tmp_path):
     (clone.root / "unseen").touch()
     clone.commit()
     said = clone.refusal("check-tag", "linnet-core-v0.1.0")
-    assert "is on no branch of the remote repository" in said
+    assert "is not on any branch of the remote repository" in said
 
 
 def test_clone_without_history_is_refused(repository, tmp_path):

@@ -225,7 +225,7 @@ def test_what_is_added_to_any_changelog(sections, is_first):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("# Changelog\n", "has no part '## Unreleased'"),
+        ("# Changelog\n", "has no section '## Unreleased'"),
         ("# Changelog\n\n## Unreleased\n\n- A thing.\n", "'- A thing.' is neither a section"),
         ("# Changelog\n\n## Unreleased\n\n### New\n", "'### New' is neither a section"),
     ],

@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Part:
-    """A public module: what it says of itself, its names, and the modules among them."""
+    """A public module: what it says about itself, its names, and the modules among them."""
 
     path: str
     entries: list[Entry]
@@ -164,7 +164,7 @@ def resolve(path: str) -> str | None:
         if module and file_of(module) is None:  # it may be another module's name here
             found = resolve(module)
             return None if found in (None, module) else resolve(f"{found}.{name}")
-        # A package may hold a function called like the file that defines it: the function counts.
+        # A package may hold a function named like the file that defines it: the function counts.
         source = _bindings(module).get(name) if file_of(module) is not None else None
         if source in (None, path):
             return path if source or file_of(path) is not None else None
@@ -209,7 +209,7 @@ def file_of(module: str) -> Path | None:
 
 
 def docstring(module: str) -> str:
-    """What a module says of itself."""
+    """What a module says about itself."""
     # Unchanged: the usual cleaning would take an equation below the first line for the text.
     return (ast.get_docstring(_tree(module), clean=False) or "").strip()
 

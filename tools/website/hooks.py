@@ -147,8 +147,8 @@ def _section(title: str) -> str:
 def _link(match: re.Match[str], page: str, base: str) -> str:
     """A link that leads to a page of the site, or its text alone.
 
-    A link to a package's folder leads to its API page, one to a program or another file that the
-    site shows leads to its page. Of links to other files in the repository, only the text remains.
+    A link to a package's folder leads to its API page; a link to a program, or to another file that
+    the site shows, leads to that file's page. Of other links, only the text remains.
     """
     label, (target, _, anchor) = match[1], match[2].partition("#")
     path = posixpath.normpath(posixpath.join(base, target))

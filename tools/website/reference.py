@@ -7,7 +7,7 @@ of
     ::: nnx.bridge.ToNNX              the same for a name in a namespace
     ::: nn from linnet.layers_norm    all names from there that have no separate line
 
-A name that an earlier page describes becomes a link to it, and a name of jax a link to jax's
+A name that an earlier page describes becomes a link to it; a name from jax becomes a link to jax's
 documentation.
 """
 
@@ -111,7 +111,7 @@ def _lines(name: str, level: int, alone: bool) -> Iterator[str]:
         of_jax = site_api.external(path)
         yield f"{'#' * level} `{name}` {{ #{path} }}\n"
         yield f"This is jax's own [`{of_jax}`]({JAX}/{of_jax}.html).\n"
-    elif described()[home] != name and not alone:  # no heading, which searches would find first
+    elif described()[home] != name and not alone:  # no heading: searches would find it first
         yield f"[](){{#{path}}}`{name}` is [`{described()[home]}`][{home}].\n"
     elif described()[home] != name:
         yield f"{'#' * level} `{name}` {{ #{path} }}\n"

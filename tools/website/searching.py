@@ -1,4 +1,4 @@
-"""What a search of the site finds, by the built index and the way in which the theme ranks.
+"""What a search of the site finds, according to the built index and the theme's ranking.
 
 The theme searches in the browser with lunr: titles weigh 1000 times as much as text, a page's front
 matter may boost it, and the last word of a query may be the beginning of one. Texts and queries are

@@ -1,4 +1,4 @@
-"""What type checkers know of the library: `typed/` holds what mypy and pyright must agree on.
+"""What type checkers know about the library: `typed/` holds what mypy and pyright must agree on.
 
 `*_table.py` names the types that users must see, `*_program.py` are programs that both must accept
 under strict settings, and `mistakes.py` has lines that both must report.

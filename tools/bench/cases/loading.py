@@ -1,8 +1,8 @@
 """Loading a safetensors file of 256 MiB into an nnx module, against the simplest way to read it.
 
 That is `safetensors.numpy` and `jax.device_put`, tensor by tensor. Processor time is measured, most
-of which the system spends on pages of memory that are touched for the first time. The peak of
-memory is that of a separate process, above what it had before.
+of which the system spends on pages of memory that are touched for the first time. Peak
+memory is measured in a separate process, above what it used before.
 """
 
 from __future__ import annotations

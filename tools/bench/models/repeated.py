@@ -1,6 +1,6 @@
 """A training step of a stack of transformer blocks: Linnet's `Repeat`, or a Python loop in Flax.
 
-All forms have the same blocks and parameters; a step is a gradient and an update by Adam.
+All forms have the same blocks and parameters; a step is a gradient and an update with Adam.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ DROPOUT = 0.1
 
 
 def model(form: str, layers: int = LAYERS, *, scanned: bool = False) -> Model:
-    """The transformer by Linnet, by Flax or by hand.
+    """The transformer in Linnet, in Flax or hand-written.
 
     Args:
       form: the library, or hand-written.

@@ -1,4 +1,4 @@
-"""What the programs of this folder share: `show` prints numbers and keeps them, `step` the time.
+"""What the programs in this folder share: `show` prints and keeps numbers, `step` prints the time.
 
 The runner compares the numbers that two runs of a program kept. A program that you start yourself
 only prints.

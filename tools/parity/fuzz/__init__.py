@@ -4,7 +4,7 @@
     nox -s fuzz -- --arm graphs --seconds 60   one of them
     nox -s fuzz -- --replay 'graphs:{...}'     the program of a finding
 
-A program is data (JSON), so it can be printed in one line, run again, and made smaller by rules
+A program is data (JSON), so it can be printed on one line, run again, and made smaller by rules
 that don't know its meaning. An arm makes programs and runs them; each has its own file:
 
     layers      layers with random options, shapes and types, in both styles

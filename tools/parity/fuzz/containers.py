@@ -1,4 +1,4 @@
-"""Containers against Python's own: both get the same calls, then the contents are compared.
+"""Containers against Python's own: both get the same calls, and then the contents are compared.
 
 Linnet must do what the list or dict does, or what Flax does where Flax differs from Python. A
 method that raises is an event like any other; exceptions are compared by their built-in class.

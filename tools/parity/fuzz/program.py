@@ -216,7 +216,7 @@ def _leak(event: Event | Refused | None) -> bool:
 
 
 def disagreement(mine: Event | Refused | None, other: Event | Refused | None) -> str:
-    """The first difference between two events, in one line; empty if they agree."""
+    """The first difference between two events, on one line; empty if they agree."""
     if isinstance(mine, Refused) or isinstance(other, Refused):
         if isinstance(mine, Refused) and isinstance(other, Refused):
             return ""

@@ -39,7 +39,7 @@ def minimize(
 
 
 def candidates(value: Any) -> Iterator[Any]:
-    """Values that are one step smaller, the greatest steps first."""
+    """Values that are one step smaller, the largest steps first."""
     if isinstance(value, dict):
         yield from _parts(value, set(value))
         for key in value:

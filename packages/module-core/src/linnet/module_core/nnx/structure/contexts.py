@@ -193,7 +193,7 @@ def split_context(ctxtag: Hashable | None = None) -> Iterator[SplitContext]:
 
     Args:
       ctxtag: the tag of an open `update_context`, in which the splits and merges share what they
-        know of the caller's objects; None for splits on their own.
+        know about the caller's objects; None for splits on their own.
     """
     yield SplitContext(_context(ctxtag))
 
