@@ -5,7 +5,7 @@
     python -m nox -s examples -- resnet_digits           a longer program, or all of them
     python -m nox -R -s quickstart                       again, without a network
     python -m nox -s tests                               every package, on the newest jax
-    python -m nox -s tests -- --jax 0.6.2 struct         one package, on another jax
+    python -m nox -s tests -- --jax 0.6.2 struct         one package, on an older jax
     python -m nox -s tests -- struct -- -k frozen -x     the rest goes to pytest
     python -m nox -s lint types parity bench
     python -m nox -s fuzz -- --seconds 600 --seed 7      random programs, on Flax as well
@@ -77,7 +77,7 @@ def quickstart(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run programs of docs/examples: -- [NAME ...] [OPTIONS OF THE PROGRAM]; all without a name."""
+    """Run programs in docs/examples: -- [NAME ...] [OPTIONS OF THE PROGRAM]; all without a name."""
     names, options = example_arguments(session.posargs)
     install(session, workspace.packages(), "examples")
     for number, name in enumerate(names, 1):

@@ -3,8 +3,8 @@
     python docs/examples/bart.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a BART (Lewis et al. 2019,
-arXiv:1910.13461), an mBART (arXiv:2001.08210), a Marian (arXiv:1804.00344) or a Pegasus
-(arXiv:1912.08777). If it is omitted, a tiny model with random weights is loaded. The models
+arXiv:1910.13461), mBART (arXiv:2001.08210), Marian (arXiv:1804.00344) or Pegasus
+(arXiv:1912.08777) model. If it is omitted, a tiny model with random weights is loaded. The models
 differ in where they normalize, and in whether positions are learned or sines and cosines. The keys
 and values of the text that is read are computed once; those of the one that is written are in a
 cache. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs
@@ -32,7 +32,7 @@ from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
 NAMES = whisper.NAMES | {"{stack}.layernorm_embedding": "{stack}.embed_norm"}
-BEFORE = ("mbart", "pegasus")  # normalize what a layer gets; others what it adds to
+BEFORE = ("mbart", "pegasus")  # normalize a layer's input; others its output
 SKIPPED = {"bart": 2, "mbart": 2}  # rows of the table of positions, before the first position's
 Memory: TypeAlias = tuple[jax.Array, jax.Array]
 """Keys and values [L, B, S, H, D] of the encoder's features, in each layer of the decoder."""

@@ -2,9 +2,9 @@
 
     python docs/examples/bert.py [CHECKPOINT]
 
-CHECKPOINT is a folder with the config.json and model.safetensors of a BERT, a RoBERTa
-(arXiv:1907.11692) or XLM-R, a DistilBERT (arXiv:1910.01108), an ELECTRA (arXiv:2003.10555) or an
-ALBERT (arXiv:1909.11942), whose layers are all the same one. If it is omitted, a tiny model with
+CHECKPOINT is a folder with the config.json and model.safetensors of a BERT, RoBERTa
+(arXiv:1907.11692), XLM-R, DistilBERT (arXiv:1910.01108), ELECTRA (arXiv:2003.10555) or ALBERT
+(arXiv:1909.11942) model; ALBERT's layers are all the same one. If it is omitted, a tiny model with
 random weights is loaded. Layers are traced and compiled once (`nnx.Repeat`), and padding is masked.
 If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
@@ -98,7 +98,7 @@ class Outputs(NamedTuple):
 
 
 class Bert(nnx.Module):
-    """Features of texts and of their tokens, each of which sees all others of its text.
+    """Features of texts and of their tokens, each of which sees all the others in its text.
 
     Args:
       config: sizes and options.
@@ -178,7 +178,7 @@ def features(
 
 
 def text_vectors(model: Bert, texts: list[np.ndarray]) -> np.ndarray:
-    """The mean features of texts of different lengths, of length 1: [B, W]."""
+    """The mean features of texts of different lengths, as unit vectors: [B, W]."""
     longest = max(len(text) for text in texts)
     tokens = np.stack([np.pad(text, (0, longest - len(text))) for text in texts])
     is_real = np.stack([np.arange(longest) < len(text) for text in texts])

@@ -111,7 +111,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
         self.before: Any = signal.SIG_DFL
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """From here on, the first Ctrl-C stops training, the second the program."""
+        """From here on, the first Ctrl-C stops training, and the second ends the program."""
 
         def stop(*_: object) -> None:
             self.model.stop_training = True

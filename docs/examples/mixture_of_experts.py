@@ -123,7 +123,7 @@ def train_step(model: Any, optimizer: nnx.Optimizer, x: np.ndarray, y: np.ndarra
 
 
 def train(model: Any, task: Task, steps: int, seed: int, name: str) -> list[float]:
-    """Trains, at most until Ctrl-C, and returns the errors."""
+    """Trains until the last step, or until Ctrl-C; returns the errors."""
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
     optimizer = nnx.Optimizer(model, adam, wrt=nnx.Param)
     rng = np.random.default_rng(seed)
@@ -155,7 +155,7 @@ def main() -> int:
         for name, model in (("mixture", mixture), ("dense", dense))
     ]
     chosen = np.asarray(mixture.route(jnp.asarray(x))[0])  # [N, K]
-    print("kind        part of its tokens that each expert sees, in percent")
+    print("kind        share of its tokens that each expert sees, in percent")
     for kind in range(KINDS):
         seen = np.bincount(chosen[kinds == kind].ravel(), minlength=8) / (kinds == kind).sum()
         print(f"{kind:4}       ", " ".join(f"{100 * part:4.0f}" for part in seen))

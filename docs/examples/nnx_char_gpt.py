@@ -2,7 +2,7 @@
 
     python docs/examples/nnx_char_gpt.py
 
-The text is that of char_transformer.py, read by characters. In `linnet.nnx` the model holds its
+The text is that of char_transformer.py, by characters. In `linnet.nnx` the model holds its
 parameters, its random streams and, where it writes, its caches of keys and values: the prompt goes
 in at once, and each further character costs one step of length 1. Orbax saves all that training
 needs; another process resumes it, and its next losses are the same to the last bit, Dropout
@@ -91,7 +91,7 @@ class GPT(nnx.Module):
 
     def __call__(self, tokens: jax.Array | np.ndarray) -> jax.Array:
         """Logits [B, T, V] for `tokens` [B, T]; with a cache, they continue the previous call's."""
-        read = self.blocks[0].attention.cache_index  # how much, by those that keep a cache
+        read = self.blocks[0].attention.cache_index  # how many tokens so far, with a cache
         first = 0 if read is None else read.value
         positions = first + jnp.arange(tokens.shape[1])  # [T]
         x = self.characters(jnp.asarray(tokens)) + self.positions(positions)  # [B, T, W]

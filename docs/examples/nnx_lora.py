@@ -1,4 +1,4 @@
-"""Low-rank adapters teach the GPT of nnx_char_gpt.py to write Python instead of its manual.
+"""Low-rank adapters teach the GPT from nnx_char_gpt.py to write Python instead of its manual.
 
     python docs/examples/nnx_char_gpt.py
     python docs/examples/nnx_lora.py

@@ -103,7 +103,7 @@ def load_data() -> tuple[Digits, Digits]:
 
 
 def batches(digits: Digits, size: int, rng: np.random.Generator) -> Iterator[Digits]:
-    """Endlessly many batches, each image shifted by up to a pixel in each direction."""
+    """Infinitely many batches, each image shifted by up to a pixel in each direction."""
     padded = np.pad(digits.images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     while True:
         order = rng.permutation(len(padded))

@@ -2,9 +2,9 @@
 
     python docs/examples/vit.py [CHECKPOINT]
 
-CHECKPOINT is a folder with the config.json and model.safetensors of a ViT (arXiv:2010.11929), a
-DeiT (arXiv:2012.12877) or a DINOv2 (arXiv:2304.07193). If it is omitted, a tiny model with random
-weights is loaded. Images may be larger than in training: the embeddings of positions are
+CHECKPOINT is a folder with the config.json and model.safetensors of a ViT (arXiv:2010.11929),
+DeiT (arXiv:2012.12877) or DINOv2 (arXiv:2304.07193) model. If it is omitted, a tiny model with
+random weights is loaded. Images may be larger than in training: position embeddings are
 interpolated. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program
 needs linnet.
 

@@ -84,7 +84,7 @@ class Changelog:
         if body is None:
             raise Refused(
                 f"{self.where} has no section '## {heading}'.",
-                "Write one below the title, if empty.",
+                "Write one below the title, even if it is empty.",
             )
         found: dict[str, list[str]] = {}
         section = None

@@ -1,4 +1,4 @@
-"""tools/clients: what the programs' headers say, what is compared, and the table that is written."""
+"""tools/clients: what the programs' headers say, what is compared, and the table it writes."""
 
 import sys
 

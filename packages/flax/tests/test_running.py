@@ -146,7 +146,7 @@ def test_a_whole_program_and_its_report(tmp_path):
     seconds = {line.split()[2]: line.split()[:2] for line in result.stderr.splitlines()[-6:-1]}
     assert seconds["init:"][1] == seconds["dispatch:"][1] == "2"
     assert int(seconds["tracing:"][1]) > 0
-    assert result.stderr.count("what this program used of Flax") == 1
+    assert result.stderr.count("the names of Flax that this program used") == 1
 
 
 def test_pytest_plugin(tmp_path):
@@ -158,7 +158,7 @@ def test_pytest_plugin(tmp_path):
     line += [f"--basetemp={tmp_path / 'own'}", "--linnet-report"]
     result = run(*line, cwd=tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "what this program used of Flax" in result.stderr
+    assert "the names of Flax that this program used" in result.stderr
 
 
 def test_without_the_startup_file_the_command_says_so(tmp_path):

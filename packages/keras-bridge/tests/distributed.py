@@ -1,4 +1,4 @@
-"""Run as a program on 8 virtual devices: trains on one, with divided data, with divided weights.
+"""A program for 8 virtual devices: trains on one, with divided data, and with divided weights.
 
     python distributed.py
 

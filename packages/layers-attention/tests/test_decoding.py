@@ -46,7 +46,7 @@ class Residual(Module):
 
 
 def layers(ring=False, dtype=None, per_row=True, **fields):
-    """The layer that decodes and the same without a cache, with common parameters."""
+    """The layer that decodes, and the same layer without a cache, with shared parameters."""
     options = CacheOptions(per_row=per_row, ring=ring, dtype=dtype)
     decoding = linen.MultiHeadAttention(
         2, decode=True, cache_options=options, sinks_init=jax.nn.initializers.normal(1.0), **fields

@@ -126,7 +126,7 @@ def test_products_depend_on_distances_alone_and_gradients_turn_back():
 
 
 def test_buckets_are_the_paper_s():
-    """Half of a direction's buckets hold a distance each, the others a range, up to 128."""
+    """Half of a direction's buckets hold one distance each; the others hold ranges, up to 128."""
     table = jnp.arange(32.0)[:, None]
     distances = np.array([-1000, -128, -127, -91, -90, -64, -16, -9, -8, -7, -1, 0, 1, 7, 8, 500])
     both = functional.RelativeBuckets(table)(distances)[0]

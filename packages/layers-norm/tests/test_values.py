@@ -316,7 +316,7 @@ def test_constant_inputs_give_zeros_and_finite_gradients(fast, dtype):
         y, pullback = jax.vjp(norm, x)
         return y, pullback(jnp.ones_like(y))[0]
 
-    # All sums of 1000 and its square are exact, those of 1000.1 are not.
+    # All sums of 1000 and its square are exact; those of 1000.1 are not.
     y, gradient = both(jnp.full((3, 128), 1000, dtype))
     near(np.complex64(y), np.zeros((3, 128)), atol=0)
     near(np.complex64(gradient), np.zeros((3, 128)), atol=0)

@@ -1,4 +1,4 @@
-"""Which types come out, and how exact a sequence in half precision is."""
+"""Which types come out, and how accurate a sequence in half precision is."""
 
 import jax
 import jax.numpy as jnp

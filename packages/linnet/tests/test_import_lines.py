@@ -1,4 +1,4 @@
-"""The imports that programs written for Flax begin with, with the name exchanged."""
+"""The imports with which programs written for Flax begin, with the package's name replaced."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""The error about a name of another library says what replaces it here."""
+"""The error about a name from another library says what replaces it here."""
 
 import re
 

@@ -481,7 +481,7 @@ REMEDIES = [
         lambda: inside(lambda m: [Dense(3, name=n)(X) for n in (f"layer_{1}", None)]),
     ),
     Remedy(
-        "Pass what init returned. jax.numpy.asarray makes an array of a list of numbers.",
+        "Pass what init returned. jax.numpy.asarray converts a list of numbers to an array.",
         lambda: applied(lambda m: m.param("w", ones, (3,)), {"params": {"w": [1.0, 2.0, 3.0]}}),
         lambda: applied(
             lambda m: m.param("w", ones, (3,)), {"params": {"w": jnp.asarray([1.0, 2.0, 3.0])}}

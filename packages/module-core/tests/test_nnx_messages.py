@@ -51,7 +51,7 @@ def test_axes_of_different_sizes_name_their_arrays(f, args, words):
 
 
 def test_axes_of_different_sizes_and_the_size_that_is_asked_for():
-    # jax 0.6 takes the size that is asked for, and looks at no other.
+    # jax 0.6 takes the size that is asked for, and ignores all others.
     if jax.__version_info__ >= (0, 10):
         with pytest.raises(ArgumentError, match=r"(?s)7: axis_size\n  4: axis 0 of x"):
             nnx.vmap(lambda x: x, axis_size=7)(X)

@@ -60,7 +60,7 @@ def apply(parameters: Parameters, tokens: jax.Array) -> jax.Array:
 
 
 def repeated(key: jax.Array) -> jax.Array:
-    """Sequences [B, T] whose second half repeats the first, in which no token comes twice."""
+    """Sequences [B, T] whose second half repeats the first; no token occurs twice in a half."""
     keys = jax.random.split(key, B)
     first = jax.vmap(lambda key: jax.random.permutation(key, V)[: T // 2])(keys)  # [B, T/2]
     return jnp.concatenate([first, first], axis=1)  # [B, T]

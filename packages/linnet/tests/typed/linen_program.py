@@ -47,7 +47,7 @@ class Feedforward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feedforward network, each with a shortcut."""
+    """Attention and a feed-forward network, each with a shortcut."""
 
     config: Config
 

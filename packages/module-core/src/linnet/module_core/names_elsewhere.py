@@ -1,4 +1,4 @@
-"""What to write for names of PyTorch and Keras that both styles lack, such as `ReLU` or `Conv2d`.
+"""What to write for names from PyTorch and Keras that both styles lack, such as `ReLU` or `Conv2d`.
 
 Each style has names of its own as well; `names_elsewhere` joins the two.
 """

@@ -215,7 +215,7 @@ def text() -> str:
     from linnet.flax.__about__ import __version__
     from linnet.flax.running.remedies import remedy
 
-    lines = [f"linnet.flax {__version__}: what this program used of Flax", ""]
+    lines = [f"linnet.flax {__version__}: the names of Flax that this program used", ""]
     by_module: dict[str, list[str]] = {}
     for name in sorted(names):
         module, _, last = name.rpartition(".")

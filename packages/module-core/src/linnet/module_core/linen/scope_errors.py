@@ -189,7 +189,7 @@ def not_an_array(
     return ScopeParamShapeError(
         f'Parameter "{name}" of "{scope.path_text}" is stored as {describe(have)}, but its '
         f"initializer makes an array of shape {want}.",
-        hint="Pass what init returned. jax.numpy.asarray makes an array of a list of numbers.",
+        hint="Pass what init returned. jax.numpy.asarray converts a list of numbers to an array.",
     )
 
 

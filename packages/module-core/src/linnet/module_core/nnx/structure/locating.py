@@ -7,7 +7,7 @@ that the user called, and no path is computed unless an error is raised.
 
     In blocks[0].attention (Attention), method __call__.
 
-The message of an error of this library begins with the path; any other error has it in a note.
+The message of an error from this library begins with the path; any other error has it in a note.
 """
 
 from __future__ import annotations

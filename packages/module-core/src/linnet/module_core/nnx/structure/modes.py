@@ -63,7 +63,7 @@ class _Mode:
 
 
 class set_graph_mode(_Mode):
-    """Sets what `graph=None` means: True allows shared objects, False raises an error on them.
+    """Sets what `graph=None` means: True allows shared objects, False raises an error for them.
 
     A plain call sets the mode from now on, a `with` statement for its block, and a decorator for
     calls to the function.
