@@ -512,7 +512,8 @@ ADVICE = [  # which is part of a message
         lambda: [added(nnx.Param(X), ...), added({"w": nnx.Param(X).value}, "w")],
     ),
     Remedy(
-        "its value is set by `variable[...] = x`, its metadata by `variable.set_metadata(rate=x)`.",
+        "its value is set by `variable[...] = x`, and its metadata by"
+        " `variable.set_metadata(rate=x)`.",
         lambda: setattr(nnx.Param(X), "rate", 2),
         lambda: with_metadata(rate=2),
     ),

@@ -211,7 +211,7 @@ def test_place_on_one_device():
     boxed = sharding.place({"a": nn.Partitioned(np.ones(2), ("data",))}, like)
     assert boxed["a"].names == ("data",)
     assert boxed["a"].value.sharding == layout
-    with pytest.raises(ArgumentError, match="no counterpart of 'b' and of 1 more"):
+    with pytest.raises(ArgumentError, match="no counterpart for 'b' and 1 more"):
         sharding.place({"b": np.ones(2), "c": np.ones(2)}, like)
     with pytest.raises(ShapeError, match=r"'a' has shape \(3,\), and its target \(2,\)"):
         sharding.place({"a": np.ones(3)}, {"a": jnp.ones(2)})

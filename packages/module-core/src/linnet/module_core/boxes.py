@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def keeps_value(add_axis: F) -> F:
-    """Marks the `add_axis` of a box that changes only its metadata, as that of most boxes does."""
+    """Marks the `add_axis` of a box that changes only its metadata, as most boxes' does."""
     add_axis.__dict__["keeps_value"] = True
     return add_axis
 

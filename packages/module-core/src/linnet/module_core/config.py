@@ -108,7 +108,7 @@ class Config:
       flax_preserve_adopted_names: a module passed to another module's constructor keeps its name.
       flax_filter_frames: the library's frames are removed from tracebacks (see `tracebacks`).
       flax_profile: operations carry the names of their modules in profiles and in HLO.
-      flax_use_orbax_checkpointing: `save_checkpoint` writes as orbax does by default.
+      flax_use_orbax_checkpointing: `save_checkpoint` writes with orbax by default.
       flax_always_shard_variable: what `nnx.use_eager_sharding` sets where it isn't called.
       nnx_graph_mode: what `nnx.set_graph_mode` sets where it isn't called.
       nnx_graph_updates: what `nnx.set_graph_updates` sets where it isn't called.

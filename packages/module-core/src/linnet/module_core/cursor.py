@@ -391,7 +391,7 @@ def _require_order(obj: object, function: str) -> None:
         )
 
 
-# What objects are made of. A dataclass has fields, a named tuple too; a mapping has keys.
+# What objects are made of. Dataclasses and named tuples have fields; a mapping has keys.
 
 
 def _fields(obj: object) -> list[str] | None:
@@ -482,7 +482,7 @@ def _require_editable(obj: Node, key: Key, access: AccessType) -> None:
 
 
 def _replaced(obj: Node, changes: dict[Key, Node]) -> Node:
-    """A copy of `obj` with other parts; only those that can be replaced differ from `obj`'s."""
+    """A copy of `obj` with new parts; only those that can be replaced differ from `obj`'s."""
     fields = _fields(obj)
     if fields is not None:
         changes = {k: v for k, v in changes.items() if v is not getattr(obj, k)}

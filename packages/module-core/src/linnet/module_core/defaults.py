@@ -23,7 +23,7 @@ def defaults_of(cls: type) -> Mapping[str, object]:
 
 
 def is_default(cls: type, name: str, value: object) -> bool:
-    """Whether an attribute's value is the default of the constructor's argument of its name."""
+    """Whether an attribute's value is the default of the constructor argument of the same name."""
     defaults = defaults_of(cls)
     if name not in defaults:
         return False

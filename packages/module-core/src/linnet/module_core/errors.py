@@ -164,7 +164,7 @@ class ModifyScopeVariableError(LinnetError):
 
 
 class JaxTransformError(LinnetError):
-    """A module is used at a different trace level than its own."""
+    """A module is used at a different trace level from its own."""
 
 
 class LazyInitError(LinnetError):
@@ -249,4 +249,4 @@ class TransformTargetError(LinnetError):
 
 
 class TraceContextError(LinnetError):
-    """An object was changed at a different trace level than it was created at."""
+    """An object was changed at a trace level other than the one at which it was created."""

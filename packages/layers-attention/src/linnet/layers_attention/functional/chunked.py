@@ -413,7 +413,7 @@ class _Gradients(NamedTuple):
       key: [*B, H, D, K].
       value: [*B, H, E, K].
       bias: like the bias, or None.
-      bias_leaves: the gradients of those arrays of a function of distances that are inexact.
+      bias_leaves: the gradients of the inexact arrays of a function of distances.
     """
 
     query: Array

@@ -109,7 +109,7 @@ class LinearScaling:
 
 @dataclass(frozen=True)
 class NTKScaling:
-    """A larger base: the lowest frequency is divided by the factor, the highest stays.
+    """A larger base: the lowest frequency is divided by the factor; the highest is unchanged.
 
     Peng et al. 2023, arXiv:2309.00071, section 3.1.
 
@@ -140,11 +140,11 @@ class NTKScaling:
 
 @dataclass(frozen=True)
 class Llama3Scaling:
-    """Llama 3.1's scaling (arXiv:2407.21783): low frequencies are divided, high ones stay.
+    """Llama 3.1's scaling (arXiv:2407.21783): low frequencies are divided; high ones are not.
 
     A frequency that makes fewer than `low_frequency_factor` turns in `original_length` positions is
-    divided by `factor`, one with more than `high_frequency_factor` turns stays, and in between the
-    two are mixed. The attributes are, in this order, `factor`, `low_freq_factor`,
+    divided by `factor`, one with more than `high_frequency_factor` turns is unchanged, and in
+    between the two are mixed. The attributes are, in this order, `factor`, `low_freq_factor`,
     `high_freq_factor` and `original_max_position_embeddings` of the models' configuration files.
 
     >>> Rotary(500_000.0, scaling=Llama3Scaling(8.0)).frequencies(128)[[0, -1]]
@@ -185,8 +185,8 @@ class YaRNScaling:
     """YaRN (Peng et al. 2023, arXiv:2309.00071).
 
     With i(n) the index of the frequency that makes n turns in `original_length` positions,
-    frequencies up to i(`beta_fast`) stay, those from i(`beta_slow`) on are divided by `factor`, and
-    in between the share grows linearly with the index, as in the models that use it.
+    frequencies up to i(`beta_fast`) are unchanged, those from i(`beta_slow`) on are divided by
+    `factor`, and in between the share grows linearly with the index, as in the models that use it.
 
     Attributes:
       factor: how many times longer the texts may be.

@@ -58,8 +58,8 @@ def plus(q: Array, bias: Array) -> Array:
 def together(blocks: int, rows: object) -> list[list[int]]:
     """The groups of blocks whose tangents are one product: all of them, or each by itself.
 
-    Few rows don't pay for putting the kernels side by side. Kernels whose columns are split
-    over devices stay where they are.
+    For few rows, it doesn't pay to put the kernels side by side. Kernels whose columns are
+    split over devices stay where they are.
 
     Args:
       blocks: the number of blocks.

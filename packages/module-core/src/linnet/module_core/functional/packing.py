@@ -1,4 +1,4 @@
-"""`pack`: the building block of lifted transforms, for transforms that are not here.
+"""`pack`: the building block of lifted transforms, for transforms that are not defined here.
 
 The variables and keys of a scope become explicit values, and a function makes a scope from
 such values again. In between, any function of arrays may take and return them.

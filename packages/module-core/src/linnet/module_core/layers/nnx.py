@@ -71,7 +71,7 @@ def params_key(rngs: object, layer: object) -> jax.Array:
 def value_of(param: Any) -> Any:
     """The value of a parameter: a variable, or an array that replaces it.
 
-    Users load, freeze and replace weights by `layer.kernel = array`. The array may be a jax or
+    Users load, freeze and replace weights with `layer.kernel = array`. The array may be a jax or
     NumPy array, an object that converts to one, or one that returns it as `param[...]`, like a
     variable. None, for an absent parameter, stays None.
     """

@@ -7,8 +7,8 @@ one layout, and a subclass inherits it. Variables that no rule mentions have the
 shape on both sides.
 
 Names of variables are paths within the layer ("query/kernel"). A rule applies if the layer has all
-of its variables and the state dict all of its tensors, so a layout may list alternatives: one fused
-tensor, or several separate ones. Alternative names of a tensor are separated by "|".
+of its variables and the state dict has all of its tensors, so a layout may list alternatives: one
+fused tensor, or several separate ones. Alternative names of a tensor are separated by "|".
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def joined(torch: Sequence[str], ours: str, *, of_kernel: bool) -> Rule:
 def summed(torch: tuple[str, str], ours: Sequence[str]) -> Rule:
     """Biases for which PyTorch has two where we have one: the second is zero when saved.
 
-    Saved over the tensors that they were loaded from, the second one stays as it was.
+    If they are saved over the tensors that they were loaded from, the second one stays as it was.
     """
 
     def load(

@@ -20,7 +20,7 @@ from .filters import CollectionFilter, group_collections, in_filter
 
 
 class _Broadcast:
-    """Marks a value that is the same in all steps: an input all see, an output none changes."""
+    """Marks a value that is the same in all steps: an input or an unchanged output."""
 
     def __repr__(self) -> str:
         return "broadcast"
@@ -84,7 +84,7 @@ Sizes = dict[int, str]  # the sizes of mapped axes, each with the first value th
 
 
 def axis_sizes(axes: object, tree: PyTree, name: Callable[[Any], str]) -> Sizes:
-    """The sizes of the mapped axes; `axes` is a prefix of `tree`, None and `broadcast` map nothing.
+    """The sizes of the mapped axes; `axes` is a prefix of `tree`; None and `broadcast` map nothing.
 
     Args:
       axes, tree: the axis of each value.

@@ -1,7 +1,7 @@
 """A model as a table: `tabulate`, and `module_paths`.
 
 The steps are in separate files. `recording` runs the model's `init` without computing anything and
-records the calls; `flops` determines the cost of a call; this file makes rows of the calls, each
+records the calls; `flops` determines the cost of a call; this file makes rows from the calls, each
 with the variables that belong to it; `drawing` renders the rows as text.
 
 A variable belongs to the nearest module above it that has a row, and is counted there once, so the

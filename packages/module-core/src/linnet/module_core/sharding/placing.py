@@ -31,7 +31,7 @@ def place(tree: T, like: object) -> T:
       `tree` with jax arrays; values keep their dtypes. What isn't an array stays as it is.
 
     Raises:
-      ArgumentError: `like` has no counterpart of an array; or the counterpart's layout doesn't
+      ArgumentError: `like` has no counterpart for an array; or the counterpart's layout doesn't
         divide the array, or is on an abstract mesh while no such mesh of devices is set.
       ShapeError: the counterpart has a different shape.
 
@@ -45,9 +45,9 @@ def place(tree: T, like: object) -> T:
     targets = by_path(like)
     missing = [p for p, x in by_path(tree).items() if is_array(x) and p not in targets]
     if missing:
-        more = f" and of {len(missing) - 1} more" if len(missing) > 1 else ""
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ArgumentError(
-            f"The target has no counterpart of {missing[0]!r}{more}. "
+            f"The target has no counterpart for {missing[0]!r}{more}. "
             f"{did_you_mean(missing[0], targets)}",
             hint="Pass a target with the same paths, for example the one that was saved.",
         )

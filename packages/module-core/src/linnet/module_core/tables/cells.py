@@ -93,7 +93,7 @@ class Text:
 
 
 def represent(value: Any) -> object:
-    """Replaces each array with a `jax.ShapeDtypeStruct`, and every other leaf by `Text`.
+    """Replaces each array with a `jax.ShapeDtypeStruct`, and every other leaf with `Text`.
 
     Sequences become lists; dicts, named tuples and struct dataclasses become dicts.
     """

@@ -71,7 +71,7 @@ class TrainState(PyTreeNode):
             has, lacks = ("params", "grads") if not replaced else ("grads", "params")
             raise ArgumentError(
                 f"{type(self).__name__}: {has} has the collection {OVERWRITE_WITH_GRADIENT!r},"
-                f" {lacks} does not.",
+                f" but {lacks} does not.",
                 hint="Take gradients with respect to the whole of `state.params`, which has that"
                 ' collection besides "params".',
             )

@@ -1,7 +1,7 @@
 """Which tensors of a state dict go into which variables, decided before anything is changed.
 
 Layers are visited from the outside to the inside, and a rule of a layer's layout applies if the
-layer has all of its variables and the state dict all of its tensors. What remains is matched by
+layer has all of its variables and the state dict has all of its tensors. What remains is matched by
 name. Only shapes and names are needed, so tensors may be read later, one by one.
 """
 

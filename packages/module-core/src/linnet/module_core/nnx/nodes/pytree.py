@@ -2,12 +2,12 @@
 
 Modules, streams of random keys, optimizers and metrics are `Pytree`s. The slots of the class serve
 the core and never appear among the attributes: `_nnx_structure` is the cached structure of the
-object (see `snapshot`), `_nnx_stamp` the trace level at which it was made.
+object (see `snapshot`), and `_nnx_stamp` is the trace level at which it was made.
 
 Attributes are stored in `__dict__` and read without overhead. Assigning one checks the trace level
 and counts an edit, so that cached structures are checked again.
 
-Every subclass is a jax pytree: its children are the data attributes by name, everything else is in
+Every subclass is a jax pytree: its children are the data attributes by name; everything else is in
 the structure. jax's transforms therefore accept modules, though without sharing or updates.
 """
 

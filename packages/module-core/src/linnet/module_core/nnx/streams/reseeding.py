@@ -49,7 +49,7 @@ def reseed(
         doesn't allow it. No stream is changed in this case.
 
     Warns:
-      UserWarning: no stream has a tag.
+      UserWarning: no stream has one of the tags.
 
     >>> from linnet.module_core import nnx
     >>> rngs = nnx.Rngs(params=0, dropout=1)

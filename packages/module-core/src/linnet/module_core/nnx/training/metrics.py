@@ -36,7 +36,7 @@ class Metric(Pytree):
         raise NotImplementedError(f"{type(self).__name__} doesn't define update().")
 
     def compute(self) -> Any:
-        """The metric of all batches since the last reset."""
+        """The metric over all batches since the last reset."""
         raise NotImplementedError(f"{type(self).__name__} doesn't define compute().")
 
     def split(self, *filters: Filter) -> tuple[Any, ...]:

@@ -1,10 +1,10 @@
 """Rewrites errors of jax about the arrays of a call in terms of the user's program.
 
-A transform passes jax flat lists of values, so jax's messages, "argument values[3]", name nothing
-that the user wrote. After jax has raised an error, the functions here check the arrays of the call
-again. Each array is named by its argument and the path from there, written as the user would write
-it (`states[0]['bn'].mean`, `model.blocks[0].kernel`). This runs only after an error, so successful
-calls cost nothing.
+A transform passes jax flat lists of values, so jax's messages, such as "argument values[3]", name
+nothing that the user wrote. After jax has raised an error, the functions here check the arrays of
+the call again. Each array is named by its argument and the path from there, written as the user
+would write it (`states[0]['bn'].mean`, `model.blocks[0].kernel`). This runs only after an error, so
+successful calls cost nothing.
 """
 
 from __future__ import annotations

@@ -379,7 +379,7 @@ class Variable(Operators[A], Generic[A]):
             return
         raise AttributeError(
             f"Cannot set attribute {name!r} of {type(self).__name__}: its value is set by"
-            f" `variable[...] = x`, its metadata by `variable.set_metadata({name}=x)`."
+            f" `variable[...] = x`, and its metadata by `variable.set_metadata({name}=x)`."
         )
 
     def __dir__(self) -> list[str]:
