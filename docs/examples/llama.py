@@ -164,7 +164,7 @@ class Decoder(nnx.Module):
         self.soft_cap = config.get("final_logit_softcapping")
 
     def hidden(self, tokens: Ids, lengths: Ids | None = None) -> jax.Array:
-        """The features [B, T, W] for `tokens` [B, T], of which each row has `lengths` [B]."""
+        """The features [B, T, W] for `tokens` [B, T], with `lengths` [B] of them in each row."""
         x = self.embed_tokens(jnp.asarray(tokens))
         return self.norm(self.layers(x * jnp.asarray(self.factor, x.dtype), lengths=lengths))
 

@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def keeps_value(add_axis: F) -> F:
-    """Marks the `add_axis` of a box that changes only its metadata, as most boxes' does."""
+    """Marks a box's `add_axis` as one that changes only metadata, as in most boxes."""
     add_axis.__dict__["keeps_value"] = True
     return add_axis
 

@@ -110,7 +110,7 @@ def recomputing(
     Args:
       body: a function of arrays; traced once.
       remat: as in `Repeat`.
-      looped: whether it is still a loop once compiled. If it is unrolled, XLA has to be
+      looped: whether the loop is still one once compiled. If it is unrolled, XLA has to be
         kept from merging values that are computed twice.
     """
     again, policy = rematerialize(remat)
