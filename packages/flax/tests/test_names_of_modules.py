@@ -12,6 +12,7 @@ from linnet.flax import errors, traceback_util, typing
 from linnet.flax.core import lift, spmd
 from linnet.flax.linen import batch_apply, transforms
 from linnet.flax.nnx import graphlib, helpers, variablelib
+from linnet.flax.nnx.transforms import compilation
 from linnet.linen import Dense, Module, compact
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, LinnetError, TransformTargetError
@@ -134,6 +135,17 @@ def test_kinds_of_nodes():
         assert graphlib.current_update_context("tag") is context
     with pytest.raises(ArgumentError, match="No update context is open for the tag 'tag'"):
         graphlib.current_update_context("tag")
+
+
+def test_programs_ask_whether_a_function_is_jitted():
+    jitted = nnx.jit(lambda x: x)
+    for graph in (True, False):
+        assert isinstance(nnx.jit(lambda x: x, graph=graph), compilation.JitWrapped)
+    assert not isinstance(jax.jit(lambda x: x), compilation.JitWrapped)
+    assert isinstance(nnx.jit_partial(lambda x: x), compilation.SimpleJitPartialWrapped)
+    assert isinstance(jitted.trace(1.0), compilation.Traced)
+    assert isinstance(jitted.lower(1.0), compilation.SimpleLowered)
+    assert isinstance(jitted.lower(1.0).compile(), compilation.Compiled)
 
 
 def test_small_classes():

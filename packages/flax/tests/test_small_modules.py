@@ -1,13 +1,16 @@
 """Modules of Flax that are written here: files, identifiers, traces, tracebacks."""
 
+import collections
 import copy
 import importlib.metadata
 
 import jax
+import msgpack
+import numpy
 import pytest
 
 import linnet.flax
-from linnet.flax import ids, io, traceback_util
+from linnet.flax import ids, io, serialization, traceback_util
 from linnet.flax.core import check_trace_level, current_trace
 from linnet.flax.errors import AlreadyExistsError, ArgumentError, JaxTransformError
 
@@ -54,6 +57,36 @@ def test_bytes_are_written_without_an_extra():
     assert restored["kernel"].tolist() == [1, 1]
     requires = importlib.metadata.requires("linnet-flax")
     assert any(need.startswith("msgpack") and "extra" not in need for need in requires)
+
+
+def test_programs_write_and_read_bytes_by_msgpack_itself():
+    tree = {"a": jax.numpy.arange(3.0), "b": [2j, numpy.float16(1.5)], 3: "x"}
+    packed = msgpack.packb(tree, default=serialization._msgpack_ext_pack)
+    restored = msgpack.unpackb(
+        packed, ext_hook=serialization._msgpack_ext_unpack, strict_map_key=False
+    )
+    assert restored.pop("a").tolist() == [0, 1, 2]
+    assert restored == {"b": [2j, 1.5], 3: "x"}
+    other = msgpack.ExtType(40, b"x")
+    assert serialization._msgpack_ext_unpack(*other) == other
+    with pytest.raises(TypeError, match="can not serialize 'object' object"):
+        msgpack.packb(object(), default=serialization._msgpack_ext_pack)
+
+
+def test_mappings_of_a_class_of_the_program_s_own():
+    class Fixed(collections.UserDict):
+        pass
+
+    serialization.register_serialization_state(
+        Fixed,
+        serialization._dict_state_dict,
+        lambda xs, states: Fixed(serialization._restore_dict(xs, states)),
+    )
+    tree = Fixed({1: {"x": 2}})
+    assert serialization.to_state_dict(tree) == {"1": {"x": 2}}
+    restored = serialization.from_state_dict(tree, {"1": {"x": 5}})
+    assert type(restored) is Fixed
+    assert restored == {1: {"x": 5}}
 
 
 def test_identifiers():

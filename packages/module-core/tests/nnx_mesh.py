@@ -118,6 +118,14 @@ def test_out_shardings_say_which_mesh_it_is_where_none_is_set(kind):
     doubled = nnx.jit(lambda p: p[...] * 2, out_shardings=wanted)(nnx.Param(jnp.ones((8, 4))))
     assert doubled.sharding.is_equivalent_to(wanted, 2)
     assert np.array_equal(doubled, np.full((8, 4), 2))
+    # Inside a program that knows no mesh either, and of a module that the function leaves alone.
+    inside = jax.jit(lambda x: nnx.jit(lambda x: x * 2, out_shardings=wanted)(x))
+    assert inside(jnp.ones((8, 4))).sharding.is_equivalent_to(wanted, 2)
+    param = nnx.Param(jnp.ones((8, 4)))
+    for same in (param, nnx.state({"param": param})):
+        nnx.jit(lambda p: p, out_shardings=wanted)(same)
+        assert param.get_value().sharding.is_equivalent_to(wanted, 2)
+        param.set_value(jnp.ones((8, 4)))
 
 
 def test_formats_of_inputs_and_outputs():

@@ -5,12 +5,14 @@ import dataclasses
 import functools
 import inspect
 import pickle
+import typing
 from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from linnet.module_core import nnx
 from linnet.module_core.errors import (
     DescriptorAttributeError,
     IncorrectPostInitOverrideError,
@@ -47,6 +49,15 @@ def test_parent_and_name_come_last_and_by_keyword():
     assert [f.name for f in dataclasses.fields(Wide)][-2:] == ["parent", "name"]
     with pytest.raises(TypeError, match="positional"):
         Dense(3, True, None)
+
+
+def test_hints_of_a_class_are_those_of_its_fields():
+    assert {*typing.get_type_hints(Dense)} == {"features", "use_bias", "parent", "name"}
+
+    class Layer(nnx.Module):
+        kernel: nnx.Param
+
+    assert [*typing.get_type_hints(Layer)] == ["kernel"]
 
 
 def test_a_subclass_may_add_a_required_field():

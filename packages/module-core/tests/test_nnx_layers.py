@@ -1,5 +1,7 @@
 """What the nnx layers of all packages have in common."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -93,6 +95,31 @@ def test_streams_by_position_where_a_name_is_due():
         assert f"Drawn: {words}" in str(info.value)
     assert "Write Drawn(2, rngs=...)." in str(info.value)
     assert Drawn(2, rngs=nnx.Rngs(0)).value.shape == (2,)
+
+
+def test_a_misspelled_keyword_is_told_with_the_one_that_was_meant():
+    class Decorated(nnx.Module):
+        @functools.wraps(Drawn.__init__)
+        def __init__(self, *args, scale_by=1.0, **kwargs):
+            self.scale = scale_by
+
+    class Counted(nnx.Pytree):
+        def __init__(self, start, /, *, step=1):
+            self.step = step
+
+    rngs = nnx.Rngs(0)
+    for make, word, hint in (
+        (lambda: Drawn(2, scal=2.0, rngs=rngs), "scal", "Did you mean 'scale'?"),
+        (lambda: Drawn(2, q=2, rngs=rngs), "q", "Available: 'rngs', 'scale', 'size'."),
+        (lambda: Counted(1, steps=1), "steps", "Did you mean 'step'?"),
+        (lambda: nnx.Optimizer(Picky(), None, wtr=nnx.Param), "wtr", "Did you mean 'wrt'?"),
+    ):
+        with pytest.raises(ArgumentTypeError) as info:
+            make()
+        assert f"got an unexpected keyword argument {word!r}.\n  {hint}" in str(info.value)
+    assert Decorated(scale_by=2.0).scale == 2.0
+    with pytest.raises(TypeError, match="start"):
+        Counted(start=1)
 
 
 def test_streams_by_position_where_they_belong():

@@ -1,12 +1,14 @@
 """The names of `flax.serialization`, from `linnet.struct.serialization`."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 from linnet.struct import FrozenDict
 from linnet.struct._state_dict import _handlers
 from linnet.struct.serialization import *  # noqa: F403
 from linnet.struct.serialization import (
+    _as_extension,
+    _from_extension,
     from_state_dict,
     is_serializable,
     register_serialization_state,
@@ -47,3 +49,17 @@ class _Registry(MutableMapping[type, _Functions]):
 
 
 _STATE_DICT_REGISTRY = _Registry()
+
+# Programs that use msgpack themselves pass them as `default=` and `ext_hook=`.
+_msgpack_ext_pack = _as_extension
+_msgpack_ext_unpack = _from_extension
+
+
+def _dict_state_dict(xs: Mapping[Any, Any]) -> dict[str, Any]:
+    """The state dict of a mapping of any class."""
+    return to_state_dict(dict(xs))
+
+
+def _restore_dict(xs: Mapping[Any, Any], states: Mapping[str, Any]) -> dict[Any, Any]:
+    """A dict like a mapping of any class, from its state dict."""
+    return from_state_dict(dict(xs), dict(states))

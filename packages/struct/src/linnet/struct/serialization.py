@@ -144,16 +144,9 @@ def msgpack_serialize(pytree: object, in_place: bool = False) -> bytes:
     '82 a1 62 01 a1 61 c7 13 02 92 cb 00 00 00 00 00 00 00 00 cb 3f f0 00 00 00 00 00 00'
     """
     msgpack = _import_msgpack("msgpack_serialize")
-
-    def extend(x: object) -> object:
-        if isinstance(x, msgpack.Timestamp):
-            return x
-        code, payload = _extension(x)
-        return msgpack.ExtType(code, msgpack.packb(payload, use_bin_type=True))
-
     try:
         plain = _writable(pytree, ".", ordered=not in_place, largest=MAX_CHUNK_SIZE)
-        packed: bytes = msgpack.packb(plain, default=extend, strict_types=True)
+        packed: bytes = msgpack.packb(plain, default=_as_extension, strict_types=True)
     except (ValueError, OverflowError, RecursionError) as error:
         raise NotSerializableError(f"the tree cannot be serialized: {error}.") from error
     return packed
@@ -187,14 +180,8 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
     msgpack = _import_msgpack("msgpack_restore")
     if not isinstance(encoded_pytree, bytes | bytearray | memoryview):
         raise TypeError(f"msgpack_restore: expected bytes, got {type(encoded_pytree).__name__}.")
-
-    def read(code: int, data: bytes) -> object:
-        if code not in (_NDARRAY, _COMPLEX, _NPSCALAR):
-            return msgpack.ExtType(code, data)  # written by another program; kept as it is
-        return _read_extension(code, msgpack.unpackb(data))
-
     try:
-        tree = msgpack.unpackb(encoded_pytree, ext_hook=read, strict_map_key=False)
+        tree = msgpack.unpackb(encoded_pytree, ext_hook=_from_extension, strict_map_key=False)
         return _read_markers(tree)
     # Errors that msgpack raises for foreign bytes, and errors from wrong types in a valid object.
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
@@ -345,19 +332,31 @@ def _key_as_dict(key: jax.Array, path: str, largest: int) -> dict[str, Any]:
     return {_PRNG_KEY: True, "impl": impl, "data": _as_chunks(data, largest)}
 
 
-def _extension(x: object) -> tuple[int, Any]:
-    """The type and the content of the extension for a leaf that msgpack doesn't support."""
+def _as_extension(x: object) -> object:
+    """The extension for a leaf that msgpack doesn't support; anything else is returned as it is."""
     if isinstance(x, complex) and not isinstance(x, np.generic):
-        return _COMPLEX, (x.real, x.imag)
-    code = _NPSCALAR if isinstance(x, np.generic) else _NDARRAY
+        return _packed(_COMPLEX, (x.real, x.imag))
+    if not isinstance(x, np.ndarray | np.generic | jax.Array):
+        return x
     array = np.asarray(x)
-    return code, (array.shape, array.dtype.name, array.tobytes())
+    code = _NPSCALAR if isinstance(x, np.generic) else _NDARRAY
+    return _packed(code, (array.shape, array.dtype.name, array.tobytes()))
+
+
+def _packed(code: int, content: tuple[Any, ...]) -> object:
+    msgpack = _import_msgpack("msgpack_serialize")
+    return msgpack.ExtType(code, msgpack.packb(content, use_bin_type=True))
 
 
 # Reading. The errors raised here become an InvalidBytesError.
 
 
-def _read_extension(code: int, content: Any) -> object:
+def _from_extension(code: int, data: bytes) -> object:
+    """The leaf of an extension; one that another program wrote is kept as it is."""
+    msgpack = _import_msgpack("msgpack_restore")
+    if code not in (_NDARRAY, _COMPLEX, _NPSCALAR):
+        return msgpack.ExtType(code, data)
+    content = msgpack.unpackb(data)
     if code == _COMPLEX:
         real, imag = content
         return complex(real, imag)

@@ -76,10 +76,8 @@ _LACKING = {
         "resolve_kwargs"
     ),
     "flax.nnx.transforms.compilation": (
-        "Compiled JitFn JitWrapped Lowered P ShardMapFn SimpleCompiled SimpleJitFn "
-        "SimpleJitPartialFn SimpleJitPartialWrapped SimpleJitWrapped SimpleLowered "
-        "SimplePartialCompiled SimplePartialLowered SimplePartialTraced SimpleShardMapFn "
-        "SimpleTraced Stage Traced labeled"
+        "JitFn P ShardMapFn SimpleJitFn SimpleJitPartialFn SimplePartialCompiled "
+        "SimplePartialLowered SimplePartialTraced SimpleShardMapFn Stage labeled"
     ),
     "flax.nnx.transforms.iteration": (
         "AxisFn Broadcasted ForiLoopBodyFn PmapFn ScanFn SimpleForiLoopBodyFn SimplePmapFn "

@@ -15,7 +15,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeVar,
+    dataclass_transform,
+    overload,
+)
 
 from ..accepted import accepted
 from ..errors import (
@@ -140,14 +149,16 @@ class Module(_Dataclass, VariableAccess):
     parent: Any = dataclasses.field(default=_unspecified, repr=False, kw_only=True)
     name: str | None = dataclasses.field(default=None, kw_only=True)
 
-    scope: ClassVar[Scope | None]
-    preserve_adopted_names: ClassVar[bool | None] = None
+    preserve_adopted_names = None
+    _is_linen_module = True
 
-    _is_linen_module: ClassVar[bool] = True
-    _fields: ClassVar[tuple[str, ...]]  # names of the constructor's fields without parent and name
-    _frozen: ClassVar[frozenset[str]]
-    _own_init: ClassVar[bool]  # the class body defines __init__
-    _state: ClassVar[_State]
+    if TYPE_CHECKING:  # `typing.get_type_hints` of a model lists its fields, and not these
+        scope: ClassVar[Scope | None]
+        preserve_adopted_names: ClassVar[bool | None]
+        _fields: ClassVar[tuple[str, ...]]  # of the constructor, without parent and name
+        _frozen: ClassVar[frozenset[str]]
+        _own_init: ClassVar[bool]  # the class body defines __init__
+        _state: ClassVar[_State]
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

@@ -7,7 +7,7 @@ now: variables are made in `setup` or in a compact method, and unbound modules h
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,9 @@ T = TypeVar("T")
 class VariableAccess:
     """The part of `Module` that concerns its variables and random keys."""
 
-    scope: ClassVar[Scope | None]
-    _state: ClassVar[Any]
+    if TYPE_CHECKING:
+        scope: ClassVar[Scope | None]
+        _state: ClassVar[Any]
 
     @overload
     def param(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -50,19 +50,14 @@ class Module(Pytree):
     (1, 3)
     """
 
-    _takes_captures: ClassVar[bool] = True  # see `capturing`
+    _takes_captures = True  # see `capturing`
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # `__init__` binds the arguments after this, and its error would only count them.
         for x in args:
             if isinstance(x, (Rngs, RngStream)):
                 _refuse_positional_streams(cls, args, kwargs)
-        new = super().__new__
-        if new is not object.__new__:  # another base defines it
-            return new(cls, *args, **kwargs)
-        if (args or kwargs) and cls.__init__ is object.__init__:
-            raise TypeError(f"{cls.__name__}() takes no arguments")  # as without a `__new__`
-        return new(cls)
+        return super().__new__(cls, *args, **kwargs)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -36,6 +36,7 @@ from ...field_order import made_dataclass
 from ...notebook import as_html
 from ...typing import PyTree
 from . import edits
+from .constructors import check_keywords
 from .contents import attribute_names, holds_data, is_pure_data, iter_data, path_name, split_static
 from .kinds import DICT, LIST, OBJECT, TREE, VARIABLE, kind_of
 from .marks import Marked, declared_marks
@@ -65,11 +66,16 @@ class Pytree:
         "_nnx_structure",
     )
 
-    _declared_marks: ClassVar[Mapping[str, bool]] = MappingProxyType({})
-    _has_marks: ClassVar[bool] = False  # whether the class or any instance has marks
+    if TYPE_CHECKING:  # `typing.get_type_hints` of a model lists its attributes, and not these
+        _declared_marks: ClassVar[Mapping[str, bool]]
+        _has_marks: ClassVar[bool]
+        _nnx_kind: ClassVar[int]
+
+    _declared_marks = MappingProxyType({})
+    _has_marks = False  # whether the class or any instance has marks
     _is_pytree = True
-    _nnx_kind: ClassVar[int] = OBJECT
-    _serialization_hint: ClassVar[str] = (  # of linnet.struct.serialization
+    _nnx_kind = OBJECT
+    _serialization_hint = (  # of linnet.struct.serialization
         "Serialize the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and "
         "restore them with nnx.replace_by_pure_dict(state, msgpack_restore(encoded)) and "
         "nnx.update(module, state)."
@@ -89,6 +95,16 @@ class Pytree:
         cls._is_pytree = pytree
         if pytree:
             _register(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if kwargs:
+            check_keywords(cls, kwargs)
+        new = super().__new__
+        if new is not object.__new__:  # another base defines it
+            return new(cls, *args, **kwargs)
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}() takes no arguments")  # as without a `__new__`
+        return new(cls)
 
     def __setattr__(self, name: str, value: object) -> None:
         now = edits.trace_state()

@@ -21,12 +21,14 @@ from ...errors import LinnetError
 from ...layout import ambiguous
 from ...mismatched import mismatch
 from ...tracebacks import strip
+from ..nodes.constructors import is_marked as does_locate
+from ..nodes.constructors import mark
 from .iteration import iter_graph
 from .operation_names import named
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LOCATES = "_linnet_locates"
+__all__ = ["does_locate", "locate", "locates", "mark"]
 
 
 def locates(method: F) -> F:
@@ -50,17 +52,6 @@ def locates(method: F) -> F:
             raise
 
     return mark(wrapper)  # type: ignore[return-value]
-
-
-def mark(method: F) -> F:
-    """Marks a method that locates its errors itself."""
-    setattr(method, _LOCATES, True)
-    return method
-
-
-def does_locate(method: Callable[..., Any]) -> bool:
-    """Whether the errors of a method name the module."""
-    return getattr(method, _LOCATES, False)
 
 
 class _Place:

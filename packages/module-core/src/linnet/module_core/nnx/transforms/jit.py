@@ -226,13 +226,17 @@ class Jitted(Transformed[P, R]):
         prefix = self.out_shardings
         output, occurrences = detach_with_specs(prefix, output, roots, "out_shardings")
         after = After(inside, roots)
-        donated_leaves = layout[0] if layout is not None else ()
+        donated_leaves, given = (layout[0], layout[2]) if layout is not None else ((), ())
+        of_leaf, moved_leaves = shardings_after(
+            after, constraints, given, occurrences, roots[:before], roots
+        )
 
         def is_sent(i: int) -> bool:
             source = after.sources[i]
             return (
                 after.is_changed(i)
                 or source is None
+                or i in moved_leaves
                 or bool(donated_leaves and donated_leaves[source])
             )
 
@@ -242,8 +246,6 @@ class Jitted(Transformed[P, R]):
             places = places_of_argument(prefix, output, "the result", "out_shardings")
             raise sharding_misfit(places, "jit") or error from error
         outcome = inside.outcome(laid, after, is_sent)
-        given = layout[2] if layout is not None else ()
-        of_leaf = shardings_after(after, constraints, given, occurrences, roots[:before], roots)
         of_values = [of_leaf[i] for i in outcome.effect.changed]
         try:
             outcome.values = list(map(lay_out, outcome.values, of_values))

@@ -165,8 +165,10 @@ def shardings_after(
     occurrences: Iterable[Any],
     before: Sequence[Any],
     roots: Sequence[Any],
-) -> list[Any]:
-    """The sharding of each leaf after the run, or None for no constraint.
+) -> tuple[list[Any], set[int]]:
+    """The sharding of each leaf after the run, or None, and the leaves with one of the output.
+
+    Those are sent even if the function left them alone.
 
     Args:
       after: the objects after the run.
@@ -191,6 +193,7 @@ def shardings_after(
             leaf = after.walk.leaves[i]
             found[i] = spec.find((*at, *path), leaf) if isinstance(spec, FilterMapping) else spec
     keys = {key: i for i, key in enumerate(leaf_keys(_WalkLeaves(after)))}
+    of_output = set()
     for o in occurrences:
         part = part_of(roots[o.root])
         for key, path, leaf in zip(leaf_keys(part), part.graphdef.paths, part.leaves, strict=True):
@@ -199,7 +202,8 @@ def shardings_after(
                 spec = spec.spec_of((*o.path, *path), leaf)
             if spec is not None and key in keys:
                 found[keys[key]] = spec
-    return found
+                of_output.add(keys[key])
+    return found, of_output
 
 
 class _WalkLeaves:

@@ -282,6 +282,10 @@ def lay_out(value: T, layout: object) -> T:
         sharding = _without(sharding, manual)
     if types and all(t == AxisType.Explicit for t in types):
         # Sharding is part of the type on explicit axes; a constraint can't change it.
+        if isinstance(mesh, Mesh) and not context.axis_names:
+            # No mesh is set, so jax learns the devices from a program within the traced one.
+            inner: T = jax.jit(lambda x: x, out_shardings=sharding)(value)
+            return inner
         return reshard(value, sharding)
     constrain: Any = jax.lax.with_sharding_constraint
     laid: T = constrain(value, sharding)
