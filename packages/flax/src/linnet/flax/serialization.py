@@ -57,7 +57,8 @@ _msgpack_ext_unpack = _from_extension
 
 def _dict_state_dict(xs: Mapping[Any, Any]) -> dict[str, Any]:
     """The state dict of a mapping of any class."""
-    return to_state_dict(dict(xs))
+    state: dict[str, Any] = to_state_dict(dict(xs))
+    return state
 
 
 def _restore_dict(xs: Mapping[Any, Any], states: Mapping[str, Any]) -> dict[Any, Any]:
