@@ -149,9 +149,6 @@ class Module(_Dataclass, VariableAccess):
     parent: Any = dataclasses.field(default=_unspecified, repr=False, kw_only=True)
     name: str | None = dataclasses.field(default=None, kw_only=True)
 
-    preserve_adopted_names = None
-    _is_linen_module = True
-
     if TYPE_CHECKING:  # `typing.get_type_hints` of a model lists its fields, and not these
         scope: ClassVar[Scope | None]
         preserve_adopted_names: ClassVar[bool | None]
@@ -159,6 +156,9 @@ class Module(_Dataclass, VariableAccess):
         _frozen: ClassVar[frozenset[str]]
         _own_init: ClassVar[bool]  # the class body defines __init__
         _state: ClassVar[_State]
+
+    preserve_adopted_names = None
+    _is_linen_module = True
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
