@@ -24,8 +24,11 @@ only list of packages and their requirements.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -47,11 +50,19 @@ nox.options.sessions = ["tests"]
 # Sessions use the Python that runs nox; uv must not download another.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
+# Bytecode is written into one folder, even where Python must not write it next to the sources:
+# without it, each process would compile jax's, which takes several times as long as its import.
+BYTECODE = ROOT / ".nox" / ".cache" / "bytecode"
+os.environ["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 EXAMPLES = ROOT / "docs" / "examples"
 DOWNSTREAM = sorted(p.parent for p in EXAMPLES.glob("downstream/*/pyproject.toml"))
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
 # Examples that train for minutes; where all of them run, they are the last.
 LONG = ("sequence_sorter", "nnx_lora", "char_transformer", "nnx_char_gpt")
+# Tests of the types that users see.
+TYPED = ("packages/linnet/tests/test_typing.py", "packages/struct/tests/test_typing.py")
 # Tests run a program once, on a few numbers, so compiling it quickly matters more than its speed.
 # These XLA flags more than halve the compile time; all supported versions of jax know them.
 COMPILED_QUICKLY = {
@@ -99,6 +110,9 @@ def tests(session: nox.Session) -> None:
 def tests_on(session: nox.Session, jax: str) -> None:
     """What `tests` runs, for one jax version."""
     _, chosen, options = test_arguments(session.posargs)
+    if len(chosen) > 1 and jax == JAX[-1]:
+        # The session `types` runs them in the same environment, on the same Python and jax.
+        options = [*(f"--deselect={p}::test_mypy" for p in TYPED), *options]
     run_tests(session, [f"jax=={jax}"], chosen, options)
 
 
@@ -158,6 +172,7 @@ def downstream(session: nox.Session, project: Path) -> None:
     used = [workspace.find(workspace.requirement_name(need)) for need in needs]
     wheels = build(session, workspace.with_siblings(used))
     session.install(str(project), *map(str, wheels.values()), f"jax=={JAX[-1]}")
+    share_bytecode(session)
     session.run(project.name)
     # The next breaking version of each that it uses must be rejected, by its name.
     for package, need in zip(used, needs, strict=True):
@@ -280,9 +295,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy", *lenient, "docs/examples", env={"MYPYPATH": path})
     # What users see, by mypy and by pyright: the tests would skip what is not installed.
     session.run("python", "-m", "basedpyright", "--version")
-    session.run(
-        "pytest", "packages/linnet/tests/test_typing.py", "packages/struct/tests/test_typing.py"
-    )
+    session.run("pytest", *TYPED)
     session.run("python", "tools/unknown_types.py")
 
 
@@ -299,6 +312,7 @@ def install(
         extras = f"[{','.join(package.foreign_extras)}]" if package.foreign_extras else ""
         arguments += ["--editable", f"{package.folder}{extras}"]
     session.install(*arguments)
+    share_bytecode(session)
 
 
 def run_tests(
@@ -349,6 +363,7 @@ def run_alone(
         wheels = build(session, [package], "--sdist", "--lowest")
     wheel, siblings = wheels.pop(package.name), wheels.values()
     session.install(f"--resolution={resolution}", str(wheel), *map(str, siblings), *requirements)
+    share_bytecode(session)
     session.run("python", "tools/isolation.py", package.name)
 
     alone = versions(session)
@@ -377,15 +392,27 @@ def run_alone(
 def build(
     session: nox.Session, packages: Iterable[workspace.Package], *options: str
 ) -> dict[str, Path]:
-    """Builds packages with options of tools/wheelhouse.py; returns the wheels by their names."""
-    folder = Path(tempfile.mkdtemp(prefix="wheels-", dir=session.create_tmp()))
+    """Builds packages with options of tools/wheelhouse.py; returns the wheels by their names.
+
+    One run of nox builds each wheel once, for all its sessions.
+    """
+    folder = wheels_of_this_run().name
     # In an environment of uv's own: hatchling is not among what the packages need.
     release = nox.project.dependency_groups(GROUPS, "release")
     hatchling = next(need for need in release if need.startswith("hatchling"))
     tool = ["uv", "run", "--no-project", "--with", hatchling, "--python", sys.executable]
     names = [package.short_name for package in packages]
-    session.run(*tool, "tools/wheelhouse.py", str(folder), *names, *options)
-    return {workspace.normalized(wheel.name.split("-")[0]): wheel for wheel in folder.glob("*.whl")}
+    command = [*tool, "tools/wheelhouse.py", folder, *names, "--missing", *options]
+    listed = str(session.run(*command, silent=True))
+    session.log(listed)
+    wheels = [Path(folder, word) for word in listed.split() if word.endswith(".whl")]
+    return {workspace.normalized(wheel.name.split("-")[0]): wheel for wheel in wheels}
+
+
+@functools.cache
+def wheels_of_this_run() -> tempfile.TemporaryDirectory[str]:
+    """A folder that exists until nox ends."""
+    return tempfile.TemporaryDirectory(prefix="wheels-")
 
 
 def declared(package: workspace.Package) -> list[str]:
@@ -400,19 +427,33 @@ def versions(session: nox.Session) -> dict[str, str]:
 
 
 def compiled_before(session: nox.Session) -> dict[str, str]:
-    """Environment variables that keep compiled programs and bytecode for the next run.
+    """Environment variables that keep compiled programs for the next run.
 
-    Compilation takes two thirds of the tests' time, and a second run needs none. Where Python must
-    not write bytecode next to the sources, it would compile jax's in each process, which more
-    than doubles the start-up time; so it writes bytecode into nox's folder.
+    Compilation takes two thirds of the tests' time, and a second run needs none.
     """
-    folder = session.cache_dir.resolve()
-    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     return {
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_COMPILATION_CACHE_DIR": str(session.cache_dir.resolve() / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    } | (bytecode if os.environ.get("PYTHONDONTWRITEBYTECODE") else {})
+    }
+
+
+def share_bytecode(session: nox.Session) -> None:
+    """Lets all environments have the same bytecode: they install the same files of uv's cache.
+
+    Python compares the time and the size of a source with those that its bytecode was made from, so
+    another version of a library replaces it.
+    """
+    location = Path(session.virtualenv.location or "").resolve()
+    own = BYTECODE / location.relative_to(location.anchor)
+    if own.is_symlink():
+        return
+    shared = BYTECODE / "environments"
+    shared.mkdir(parents=True, exist_ok=True)
+    own.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(own, ignore_errors=True)  # of an older version of this file
+    with contextlib.suppress(OSError):  # on Windows, not everybody may make a link
+        own.symlink_to(shared, target_is_directory=True)
 
 
 def example_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:

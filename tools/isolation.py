@@ -112,8 +112,10 @@ print(json.dumps(files))
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # Isolated (-I): modules come neither from this folder nor from PYTHONPATH.
-    command = [sys.executable, "-I", *arguments]
+    # Isolated (-I): modules come neither from this folder nor from PYTHONPATH. Where bytecode is
+    # kept is a variable that it ignores, too.
+    kept = ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
+    command = [sys.executable, "-I", *kept, *arguments]
     # As the bridge's README says; otherwise Keras requires TensorFlow.
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -4,6 +4,7 @@
     python tools/wheelhouse.py dist struct --sdist         one wheel and its source distribution
     python tools/wheelhouse.py dist layers-norm --lowest   with the oldest siblings that it admits
     python tools/wheelhouse.py dist struct --as 0.2.0      as if it had that version
+    python tools/wheelhouse.py dist --missing              only those that the folder lacks
 
 Hatchling runs in the current Python, without a build environment, so nothing is downloaded. Every
 file in an archive has the date of the last commit, so building the same commit again, at another
@@ -34,13 +35,16 @@ from workspace import Package
 FIRST_DAY_OF_ZIP = 315532800
 
 
-def build(packages: Iterable[Package], into: Path, sdist: bool = False) -> list[Path]:
+def build(
+    packages: Iterable[Package], into: Path, sdist: bool = False, *, missing: bool = False
+) -> list[Path]:
     """Builds the wheel of each package, and its source distribution if asked for.
 
     Args:
       packages: those to build.
       into: the folder for the files; created if it doesn't exist.
       sdist: whether source distributions are built as well.
+      missing: leaves files of the same name and version as they are; by default, they are replaced.
 
     Returns:
       The files: each package's source distribution before its wheel.
@@ -51,7 +55,8 @@ def build(packages: Iterable[Package], into: Path, sdist: bool = False) -> list[
     return [
         file
         for package in packages
-        for file in _build(package.folder, package.name, package.version, into, sdist=sdist)
+        for file in (missing and _there(package.name, package.version, into, sdist=sdist))
+        or _build(package.folder, package.name, package.version, into, sdist=sdist)
     ]
 
 
@@ -133,14 +138,25 @@ def _build(
         capture_output=True,
         text=True,
     )
-    stem = f"{name.replace('-', '_')}-{version}"
-    files = [into / f"{stem}.tar.gz", into / f"{stem}-py3-none-any.whl"][not sdist :]
+    files = _files(name, version, into, sdist=sdist)
     if finished.returncode or not all(file.exists() for file in files):
         raise RuntimeError(
             f"{name} {version} cannot be built: hatchling ended with {finished.returncode} and "
             f"said:\n{finished.stdout}{finished.stderr}"
         )
     return files
+
+
+def _files(name: str, version: str, into: Path, *, sdist: bool = False) -> list[Path]:
+    """What a build of a package puts into a folder."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    return [into / f"{stem}.tar.gz", into / f"{stem}-py3-none-any.whl"][not sdist :]
+
+
+def _there(name: str, version: str, into: Path, *, sdist: bool = False) -> list[Path]:
+    """The same files if a folder has them all, otherwise none."""
+    files = _files(name, version, into, sdist=sdist)
+    return files if all(file.exists() for file in files) else []
 
 
 def _git(*arguments: str, check: bool = True) -> bytes:
@@ -154,6 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("into", type=Path, help="the folder for the files")
     parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="default: all")
     parser.add_argument("--sdist", action="store_true", help="source distributions as well")
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="only those that the folder lacks; by default, its files are replaced",
+    )
     other = parser.add_mutually_exclusive_group()
     other.add_argument(
         "--lowest",
@@ -169,12 +190,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.version:
         files = [build_as(package, options.version, options.into) for package in chosen]
     else:
-        files = build(chosen, options.into, options.sdist)
+        files = build(chosen, options.into, options.sdist, missing=options.missing)
     if options.lowest:
         lowest = {name: v for p in chosen for name, v in lowest_siblings(p).items()}
         for name, version in lowest.items():
             sibling = workspace.find(name)
-            files += (
+            files += (options.missing and _there(name, version, options.into)) or (
                 build([sibling], options.into)
                 if version == sibling.version
                 else [build_released(sibling, version, options.into)]

@@ -62,6 +62,18 @@ def test_the_same_bytes_at_another_time_and_place(tmp_path):
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
 
 
+def test_a_wheel_that_is_there_is_replaced_unless_only_missing_ones_are_built(tmp_path):
+    (wheel,) = wheelhouse.build([STRUCT], tmp_path)
+    built = wheel.read_bytes()
+    wheel.write_bytes(b"of an earlier build")
+    wheelhouse.main([str(tmp_path), "struct", "--missing"])
+    assert wheel.read_bytes() == b"of an earlier build"
+    # A folder that has a wheel but not its source distribution lacks something.
+    wheelhouse.main([str(tmp_path), "struct", "--missing", "--sdist"])
+    assert wheel.read_bytes() == built
+    assert (tmp_path / f"linnet_struct-{STRUCT.version}.tar.gz").exists()
+
+
 def test_what_cannot_be_built_is_named(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     broken = Package(**{**vars(STRUCT), "folder": tmp_path})
