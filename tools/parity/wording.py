@@ -10,21 +10,38 @@ defaults are part of a run but don't count, since both libraries must name the s
 f-string, each part between two values is a text.
 
 An example is the sequence of its code's tokens, without imports, which are the same for everyone.
+
+Python's own tokenizer takes a minute for what is read here; `_TOKEN` takes a second, and finds the
+same tokens in valid code.
 """
 
 from __future__ import annotations
 
 import ast
-import io
+import functools
 import re
+import sys
 import textwrap
-import tokenize
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 _WORD = re.compile(r"[A-Za-z_][\w.]*\w|\w")
 _DEFAULT = re.compile(r"\w+=[^\s,)]*")
+_TOKEN = re.compile(
+    r"""
+    (?P<comment>\#[^\n]*)
+    | (?P<code>
+        (?:[bfru]|br|fr|rb|rf)?(?:
+            \"\"\"(?:[^\\]|\\.)*?\"\"\" | \'\'\'(?:[^\\]|\\.)*?\'\'\'
+            | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*'
+        )
+        | \.?\d(?:[\w.]|(?<=[eE])[+-](?=\d))* | \w+
+        | \.\.\. | -> | := | (?:\*\*|//|<<|>>|[-+*/%@&|^=<>!])=? | [^\s\\]
+    )
+    """,
+    re.DOTALL | re.VERBOSE | re.IGNORECASE,
+)
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -48,31 +65,51 @@ class Shared:
         return f"{self.passage.file}:{self.passage.line}: {' '.join(self.words)}"
 
 
-def texts(file):
-    """The texts of a Python file or of a Markdown page."""
+@dataclass(frozen=True)
+class Contents:
+    """What a Python file or a Markdown page has: its texts, its code, and its examples."""
+
+    texts: tuple[Passage, ...]
+    code: tuple[Passage, ...]
+    examples: tuple[Passage, ...]
+
+
+@functools.cache
+def contents(file):
+    """The passages of a file, which is read once."""
     source = file.read_text("utf-8")
     if file.suffix == ".md":
-        yield _text(file, 1, _BLOCK.sub("", source))
-        return
-    for node in _strings(ast.parse(source)):
-        yield _text(file, node.lineno, _without_examples(str(node.value)))
-    for line, comment in _comments(source):
-        yield _text(file, line, comment)
+        blocks = [
+            (source.count("\n", 0, block.start()) + 2, block[1])
+            for block in _BLOCK.finditer(source)
+        ]
+        text = _text(file, 1, _BLOCK.sub("", source))
+        code = [Passage(file, line, tuple(_tokens(block))) for line, block in blocks]
+        return Contents((text,), (), tuple(code))
+    tree = ast.parse(source)
+    strings = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    ]
+    texts = [_text(file, node.lineno, _without_examples(node.value)) for node in strings]
+    texts += [_text(file, line, comment) for line, comment in _comments(source)]
+    found = ((node.lineno, _doctest(node.value)) for node in strings)
+    examples = [Passage(file, line, tuple(_tokens(code))) for line, code in found if code]
+    return Contents(
+        tuple(texts), (Passage(file, 1, tuple(_tokens_of(source, tree))),), tuple(examples)
+    )
+
+
+def texts(file):
+    """The texts of a Python file or of a Markdown page."""
+    return contents(file).texts
 
 
 def examples(file, *, doctests_only=False):
     """The code of a file, and of the examples in its docstrings or on the page."""
-    source = file.read_text("utf-8")
-    if file.suffix == ".md":
-        for block in _BLOCK.finditer(source):
-            line = source.count("\n", 0, block.start()) + 2
-            yield Passage(file, line, tuple(_tokens(block[1])))
-        return
-    if not doctests_only:
-        yield Passage(file, 1, tuple(_tokens(source)))
-    for node in _strings(ast.parse(source)):
-        if code := _doctest(str(node.value)):
-            yield Passage(file, node.lineno, tuple(_tokens(code)))
+    found = contents(file)
+    return found.examples if doctests_only else found.code + found.examples
 
 
 def shared(ours, theirs, *, at_least, weight="words"):
@@ -122,25 +159,22 @@ def _text(file, line, text):
     return Passage(file, line, tuple(word.lower() for word in words))
 
 
-def _strings(tree):
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
-            yield node
-
-
 def _comments(source):
     """Comments; those in consecutive lines are one."""
     first, last, parts = 0, -1, list[str]()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type != tokenize.COMMENT or token.string.startswith("# type:"):
+    line, end = 1, 0
+    for token in _TOKEN.finditer(source):
+        comment = token["comment"]
+        if comment is None or comment.startswith("# type:"):
             continue
-        line = token.start[0]
+        line += source.count("\n", end, token.start())
+        end = token.start()
         if parts and line != last + 1:
             yield first, " ".join(parts)
             parts = []
         if not parts:
             first = line
-        parts.append(token.string.lstrip("#: "))
+        parts.append(comment.lstrip("#: "))
         last = line
     if parts:
         yield first, " ".join(parts)
@@ -163,20 +197,20 @@ def _doctest(text):
 
 
 def _tokens(code):
-    """The tokens of code without comments, docstrings and imports; nothing if it isn't Python."""
+    """The tokens of code without comments and imports; nothing if it isn't Python."""
     try:
-        lines = textwrap.dedent(code).splitlines(keepends=True)
-        tree = ast.parse("".join(lines))
+        code = textwrap.dedent(code)
+        tree = ast.parse(code)
     except SyntaxError:
-        return
+        return []
+    return _tokens_of(code, tree)
+
+
+def _tokens_of(code, tree):
+    lines = code.splitlines(keepends=True)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             for line in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[line] = "\n"
-    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-    try:
-        for token in tokenize.generate_tokens(iter(lines).__next__):
-            if token.type not in skipped and token.string:
-                yield token.string
-    except (tokenize.TokenError, IndentationError):
-        return
+    tokens = (token["code"] for token in _TOKEN.finditer("".join(lines)))
+    return [sys.intern(token) for token in tokens if token]
