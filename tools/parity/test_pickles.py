@@ -68,23 +68,27 @@ def objects():
     return made
 """
 
-WRITE = (
-    MODEL
-    + """
-with open(sys.argv[1], "wb") as file:
-    picklers = [pickle, importlib.import_module("cloudpickle")] if len(sys.argv) > 2 else [pickle]
+FUNCTIONS = """
+def write(path, *picklers):
     # Classes of this module are found under its name, as those of a program's own modules are.
-    pickle.dump({(n, p.__name__): p.dumps(x) for p in picklers for n, x in objects().items()}, file)
-"""
-)
+    written = {(n, p.__name__): p.dumps(x) for p in picklers for n, x in objects().items()}
+    with open(path, "wb") as file:
+        pickle.dump(written, file)
 
-READ = (
-    MODEL
-    + """
-assert flax.__name__ == "linnet.flax"
-mine = objects()
-for (name, pickler), written in pickle.load(open(sys.argv[1], "rb")).items():
-    loaded, own = pickle.loads(written), mine[name]
+
+def read(path):
+    assert flax.__name__ == "linnet.flax"
+    mine = objects()
+    with open(path, "rb") as file:
+        written = pickle.load(file)
+    assert {name for name, _ in written} == mine.keys()
+    for (name, pickler), data in written.items():
+        compare(name, pickler, data, mine[name])
+    print("loaded")
+
+
+def compare(name, pickler, written, own):
+    loaded, model = pickle.loads(written), own
     if isinstance(own, nnx.Pytree):
         both = [nnx.graphdef(x) for x in (loaded, own)]
         if pickler == "pickle":
@@ -106,30 +110,34 @@ for (name, pickler), written in pickle.load(open(sys.argv[1], "rb")).items():
         assert loaded == own, (name, loaded, own)
     if name == "attention":
         x = jnp.ones((1, 3, 4))
-        assert np.array_equal(pickle.loads(written)(x, decode=False), mine[name](x, decode=False))
+        assert np.array_equal(pickle.loads(written)(x, decode=False), model(x, decode=False))
     if name == "model":
         loaded = pickle.loads(written)
         assert loaded.first is loaded.again
         loaded.first.kernel[...] += 1  # it can be changed, and be called
         x = jnp.ones((4, 2))
-        model = nnx.clone(mine[name])
+        model = nnx.clone(model)
         model.first.kernel[...] += 1
         for step in range(2):
             y, z = (nnx.jit(lambda m, x: m.drop(m.norm(m.first(x))))(m, x) for m in (loaded, model))
             assert np.array_equal(y, z), step
-print("loaded")
 """
+
+# The same programs, which name Linnet's modules themselves.
+PLAIN = MODEL.replace("import flax\n", "from linnet import flax\n").replace(
+    "from flax", "from linnet.flax"
 )
 
 
-def run(folder, program, *arguments, hook=False):
-    (folder / "models.py").write_text(program)
-    code = "import sys, models"
+def run(folder, model, *calls, hook=False):
+    """What a new process prints that makes these calls."""
+    (folder / "models.py").write_text(model + FUNCTIONS)
+    code = "\n".join(["import pickle, sys", "from models import read, write", *calls])
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LINNET_FLAX")}
     if hook:
         environment["LINNET_FLAX"] = "1"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        [sys.executable, "-W", "ignore", "-c", code],
         env=environment,
         cwd=folder,
         capture_output=True,
@@ -140,20 +148,12 @@ def run(folder, program, *arguments, hook=False):
     return done.stdout
 
 
-def test_what_flax_has_pickled_loads(tmp_path):
+def test_what_is_pickled_elsewhere_loads(tmp_path):
+    """By Flax, under the hook and read without it, and the other way round."""
     pytest.importorskip("cloudpickle")
-    file = str(tmp_path / "pickles")
-    run(tmp_path, WRITE, file, "and cloudpickle")
-    assert run(tmp_path, READ, file, hook=True) == "loaded\n"
-
-
-def test_what_is_pickled_under_the_hook_loads_without_it_and_the_other_way_round(tmp_path):
-    file = str(tmp_path / "pickles")
-    plain = MODEL.replace("import flax\n", "from linnet import flax\n").replace(
-        "from flax", "from linnet.flax"
-    )
-    run(tmp_path, WRITE, file, hook=True)
-    read = READ.replace(MODEL, plain)
-    assert run(tmp_path, read, file) == "loaded\n"
-    run(tmp_path, WRITE.replace(MODEL, plain), file)
-    assert run(tmp_path, READ, file, hook=True) == "loaded\n"
+    run(tmp_path, MODEL, "import cloudpickle", "write('of Flax', pickle, cloudpickle)")
+    run(tmp_path, MODEL, "write('of the hook', pickle)", hook=True)
+    said = run(tmp_path, PLAIN, "read('of the hook')", "write('of Linnet', pickle)")
+    assert said == "loaded\n"
+    said = run(tmp_path, MODEL, "read('of Flax')", "read('of Linnet')", hook=True)
+    assert said == "loaded\nloaded\n"

@@ -5,21 +5,19 @@ which module is running, replaces jax's functions and `promote_dtype` with its o
 parameters by the identity of their arrays.
 """
 
-import functools
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from parity import qwix_programs
 
 PROGRAMS = Path(qwix_programs.__file__)
 
 
-@functools.cache
 def results(library):
     """What each program shows, all in one process, which imports only one of the two libraries."""
     command = [sys.executable, str(PROGRAMS), library]
@@ -29,20 +27,18 @@ def results(library):
     return {line["program"]: line["shown"] for line in lines}
 
 
-@pytest.mark.parametrize("name", qwix_programs.PROGRAMS)
-def test_the_same_numbers(name):
-    ours, theirs = results("linnet")[name], results("flax")[name]
-    assert list(ours) == list(theirs)
-    for path, (dtype, values) in ours.items():
-        assert dtype == theirs[path][0], path
-        np.testing.assert_allclose(values, theirs[path][1], rtol=1e-6, atol=1e-6, err_msg=path)
-
-
-@pytest.mark.parametrize("name", ["linen_ptq", "nnx_ptq"])
-def test_it_is_quantized(name):
-    assert "int8" in [dtype for dtype, _ in results("linnet")[name].values()]
-
-
-@pytest.mark.parametrize("name", ["linen_lora", "linen_qlora"])
-def test_it_is_adapted(name):
-    assert any("lora" in path for path in results("linnet")[name])
+def test_the_same_numbers():
+    with ThreadPoolExecutor() as pool:
+        found, expected = pool.map(results, ("linnet", "flax"))
+    assert list(found) == list(expected) == list(qwix_programs.PROGRAMS)
+    for name, shown in found.items():
+        known = expected[name]
+        assert list(shown) == list(known), name
+        for path, (dtype, values) in shown.items():
+            of, where = known[path], f"{name}: {path}"
+            assert dtype == of[0], where
+            np.testing.assert_allclose(values, of[1], rtol=1e-6, atol=1e-6, err_msg=where)
+    for name in ("linen_ptq", "nnx_ptq"):
+        assert "int8" in [dtype for dtype, _ in found[name].values()], name
+    for name in ("linen_lora", "linen_qlora"):
+        assert any("lora" in path for path in found[name]), name
