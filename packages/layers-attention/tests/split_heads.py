@@ -1,6 +1,6 @@
 """Heads that are split over eight devices: nothing moves between the devices inside attention.
 
-`test_chunked.py` runs this file in a process that has eight devices.
+`test_devices.py` runs this file in a process that has eight devices.
 """
 
 import contextlib

@@ -4,14 +4,12 @@ The blocks are made small, so that lengths of a few dozen have several, padded o
 """
 
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fixtures import pass_on_devices
 from linnet.layers_attention import functional
 from linnet.layers_attention.functional import _blocks
 
@@ -369,7 +367,3 @@ def test_auto_is_exact_below_the_border_and_chunked_above():
             for i in ("auto", expected)
         )
         assert auto == same
-
-
-def test_split_heads():
-    pass_on_devices(Path(__file__).with_name("split_heads.py"))

@@ -1,11 +1,6 @@
 """Decoding rows that are at different positions: each gives what it would give alone."""
 
-import json
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -222,20 +217,6 @@ def test_functions_append_row_by_row():
         functional.init_cache((1, 4, 1, 1), (1, 4, 1, 1)), long, long, ring=True
     )
     np.testing.assert_array_equal(ring.key[0, :, 0, 0], [5, 6, 3, 4])
-
-
-def test_a_batch_that_is_split_over_devices_stays_split():
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("decoding_on_mesh.py"))],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    for form, found in json.loads(done.stdout.splitlines()[-1]).items():
-        assert found["moves"] == [], form
-        assert found["rows of a device"] == 1, form
-        assert found["error"] < 1e-5, form
 
 
 def test_repeated_layers_have_a_cache_each():
