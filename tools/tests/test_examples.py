@@ -46,12 +46,12 @@ PRINTED = {
 }
 
 
-# A program that runs another one several times, with the options of each run in an argument.
-SEVERAL_TIMES = """
+# Runs programs one after the other, each with its options. Most of a tiny example's time goes into
+# what all of them import.
+ONE_AFTER_THE_OTHER = """
 import json, pathlib, runpy, sys
-program, *runs = sys.argv[1:]
-sys.path.insert(0, str(pathlib.Path(program).parent))
-for options in runs:
+sys.path.insert(0, str(pathlib.Path(sys.argv[1]).parent))
+for program, options in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
     sys.argv = [program, *json.loads(options)]
     try:
         runpy.run_path(program, run_name="__main__")
@@ -62,21 +62,11 @@ for options in runs:
 """
 
 
-def start(name, folder, *options, runs=()):
-    """The program on a machine without a display, compiled quickly.
-
-    Args:
-      name: the program's name.
-      folder: where it writes.
-      options: further options.
-      runs: the options of each run, if it should run several times in one process.
-    """
+def started(*command, keras_home):
+    """A process on a machine without a display, which compiles quickly."""
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    program = str(FOLDER / f"{name}.py")
-    given = ["--tiny", "--out", str(folder), *options]
-    several = ["-c", SEVERAL_TIMES, program, *(json.dumps([*given, *more]) for more in runs)]
     return subprocess.Popen(
-        [sys.executable, *(several if runs else [program, *given])],
+        [sys.executable, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -84,17 +74,45 @@ def start(name, folder, *options, runs=()):
             **env,
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "MPLBACKEND": "TkAgg",
-            "KERAS_HOME": str(folder.with_name("keras")),  # where Keras writes when it is imported
+            "KERAS_HOME": str(keras_home),  # where Keras writes when it is imported
         },
     )
 
 
-def check_results(name, folder, printed):
-    """One complete picture and no other file; the output gives its path and the final figure."""
+def start(name, folder, *options):
+    """An example that writes into a folder."""
+    command = [str(FOLDER / f"{name}.py"), "--tiny", "--out", str(folder), *options]
+    return started(*command, keras_home=folder.with_name("keras"))
+
+
+def run_all(folder, *runs):
+    """Runs examples in one process; each run is a name, where to write, and further options.
+
+    Returns:
+      What each printed.
+    """
+    arguments = []
+    for name, to, *options in runs:
+        given = ["--tiny", "--out", str(to), *options]
+        arguments += [str(FOLDER / f"{name}.py"), json.dumps(given)]
+    with started("-c", ONE_AFTER_THE_OTHER, *arguments, keras_home=folder / "keras") as process:
+        printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    *printed, rest = printed.split("END OF RUN\n")
+    assert rest == ""
+    return printed
+
+
+def check_results(name, folder, printed, *others):
+    """One complete picture and no other file, but those of other programs that wrote there.
+
+    The output gives the picture's path and the final figure.
+    """
     *_, picture, figure = printed.splitlines()
     assert Path(picture.removeprefix("picture").strip()) == folder / f"{name}.png"
     assert re.match(FIGURES[name], figure), figure
-    assert [path.name for path in folder.iterdir() if path.is_file()] == [f"{name}.png"]
+    files = {path.name for path in folder.iterdir() if path.is_file()}
+    assert files == {f"{n}.png" for n in (name, *others)}
     png = (folder / f"{name}.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert png.endswith(b"IEND\xaeB`\x82")
@@ -104,59 +122,43 @@ def losses(printed):
     return [float(x) for x in re.findall(r"^step +\d+/\d+ +(?:loss )?(\d+\.\d+)", printed, re.M)]
 
 
-@pytest.fixture(scope="module")
-def sorter_runs(tmp_path_factory):
-    """The sorter's folders and output: two runs with the same seed, and one with another."""
-    folder = tmp_path_factory.mktemp("sorter") / "new" / "folder"
-    with start("sequence_sorter", folder, runs=([], ["--seed", "0"], ["--seed", "1"])) as program:
-        printed, _ = program.communicate()
-    assert program.returncode == 0, printed
-    *printed, rest = printed.split("END OF RUN\n")
-    assert rest == ""
-    return folder, printed
-
-
-def run(name, folder, *options):
-    """The folder that it wrote to, and what it printed."""
-    with start(name, folder, *options) as program:
-        printed, _ = program.communicate()
-    assert program.returncode == 0, printed
-    return folder, printed
-
-
-def check_run(name, folder, printed):
-    check_results(name, folder, printed)
+def check_run(name, folder, printed, *others):
+    check_results(name, folder, printed, *others)
     assert re.search(PRINTED[name], printed)
     curve = losses(printed)
     assert len(curve) == 20
     assert sum(curve[-5:]) < sum(curve[:5])
 
 
-@pytest.mark.parametrize(
-    "name", ["char_transformer", "resnet_digits", "keras_digits", "nnx_digits"]
-)
-def test_it_trains_and_writes(name, tmp_path):
-    check_run(name, *run(name, tmp_path / "new" / "folder"))
+def test_keras_trains_and_writes(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    with start("keras_digits", folder) as program:
+        printed, _ = program.communicate()
+    assert program.returncode == 0, printed
+    check_run("keras_digits", folder, printed)
 
 
-def test_the_gpt_is_resumed_and_adapted(tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    check_run("nnx_char_gpt", *run("nnx_char_gpt", first))
-    second.mkdir()
-    (first / "nnx_char_gpt_tiny").rename(second / "nnx_char_gpt_tiny")
-    folder, printed = run("nnx_lora", second)
-    assert "No such model" not in printed
-    check_run("nnx_lora", folder, printed)
+def test_they_train_and_write(tmp_path):
+    names = ["char_transformer", "resnet_digits", "nnx_digits"]
+    folders = {name: tmp_path / "new" / name for name in names}
+    for run, printed in zip(folders.items(), run_all(tmp_path, *folders.items()), strict=True):
+        check_run(*run, printed)
 
 
-def test_the_sorter_trains_and_writes(sorter_runs):
-    folder, printed = sorter_runs
-    for of_one in printed:
-        check_run("sequence_sorter", folder, of_one)
-
-
-def test_the_seed_decides(sorter_runs):
-    first, again, other = map(losses, sorter_runs[1])
+def test_the_gpt_is_resumed_and_adapted_and_the_seed_decides_what_the_sorter_learns(tmp_path):
+    both = [
+        "nnx_char_gpt",
+        "nnx_lora",
+    ]  # in one folder, where the second finds the first one's model
+    folders = dict.fromkeys(both, tmp_path / "gpt") | {"sequence_sorter": tmp_path / "sorter"}
+    options = [[], ["--seed", "0"], ["--seed", "1"]]
+    runs = [(name, folders[name]) for name in both]
+    runs += [("sequence_sorter", folders["sequence_sorter"], *more) for more in options]
+    printed = run_all(tmp_path, *runs)
+    assert "No such model" not in printed[1]
+    for (name, folder, *_), of_one in zip(runs, printed, strict=True):
+        check_run(name, folder, of_one, *(both if name in both else ()))
+    first, again, other = map(losses, printed[2:])
     assert first == again
     assert first != other
 
