@@ -11,8 +11,8 @@ f-string, each part between two values is a text.
 
 An example is the sequence of its code's tokens, without imports, which are the same for everyone.
 
-Python's own tokenizer takes a minute for what is read here; `_TOKEN` takes a second, and finds the
-same tokens in valid code.
+`_TOKEN` finds the same tokens as Python's own tokenizer, which is slower: on Python 3.11, most of
+the time went into it.
 """
 
 from __future__ import annotations
