@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import whisper
+from configs import Config
 from llama import Ids, tokens_in
 from program import read_options
 
@@ -32,6 +33,7 @@ from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
 NAMES = whisper.NAMES | {"{stack}.layernorm_embedding": "{stack}.embed_norm"}
+FAMILIES = ("bart", "mbart", "marian", "pegasus")
 BEFORE = ("mbart", "pegasus")  # normalize a layer's input; others its output
 SKIPPED = {"bart": 2, "mbart": 2}  # rows of the table of positions, before the first position's
 Memory: TypeAlias = tuple[jax.Array, jax.Array]
@@ -43,7 +45,7 @@ Memory: TypeAlias = tuple[jax.Array, jax.Array]
 class Layer(whisper.Layer):
     """Attention, in the decoder also to the encoder's features, then two dense layers."""
 
-    def __init__(self, config: Mapping[str, Any], stack: str, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, stack: str, *, rngs: nnx.Rngs) -> None:
         super().__init__(config, stack, rngs=rngs)
         self.normalizes_first = config["model_type"] in BEFORE
 
@@ -92,9 +94,7 @@ class Stack(nnx.Module):
       parts: the names of tensors, which show which parts exist.
     """
 
-    def __init__(
-        self, config: Mapping[str, Any], stack: str, parts: str, *, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: Config, stack: str, parts: str, *, rngs: nnx.Rngs) -> None:
         width, family = config["d_model"], config["model_type"]
         norm = partial(nnx.LayerNorm, width, epsilon=1e-5, rngs=rngs)
         self.skipped = SKIPPED.get(family, 0)
@@ -127,8 +127,10 @@ def waves(positions: jax.Array, width: int) -> jax.Array:
 class Bart(nnx.Module):
     """Reads a text, and predicts each next token of another."""
 
-    def __init__(self, config: Mapping[str, Any], parts: str, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, parts: str, *, rngs: nnx.Rngs) -> None:
         words, width = config["vocab_size"], config["d_model"]
+        config.one_of("decoder_vocab_size", (None, words))
+        config.knows("num_hidden_layers")
         self.shared = nnx.Embed(words, width, rngs=rngs)
         self.encoder = Stack(config, "encoder", parts, rngs=rngs)
         self.decoder = Stack(config, "decoder", parts, rngs=rngs)
@@ -171,7 +173,9 @@ def load_model(folder: Path) -> tuple[Bart, Mapping[str, Any]]:
 
 def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Bart:
     """The model with these values."""
-    model = nnx.eval_shape(lambda: Bart(config, " ".join(tensors), rngs=nnx.Rngs(0)))
+    known = Config(config, "bart.py", FAMILIES)
+    model = nnx.eval_shape(lambda: Bart(known, " ".join(tensors), rngs=nnx.Rngs(0)))
+    known.check()
     return from_torch(model, tensors, rename=NAMES)
 
 

@@ -3,10 +3,11 @@
     python docs/examples/bert.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a BERT, RoBERTa
-(arXiv:1907.11692), XLM-R, DistilBERT (arXiv:1910.01108), ELECTRA (arXiv:2003.10555) or ALBERT
-(arXiv:1909.11942) model; ALBERT's layers are all the same one. If it is omitted, a tiny model with
-random weights is loaded. Layers are traced and compiled once (`nnx.Repeat`), and padding is masked.
-If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+(arXiv:1907.11692), XLM-R, DistilBERT (arXiv:1910.01108), ELECTRA (arXiv:2003.10555), MPNet
+(arXiv:2004.09297), whose logits also depend on distances, or ALBERT (arXiv:1909.11942) model, whose
+layers are all the same one. If it is omitted, a tiny model with random weights is loaded. Layers
+are traced and compiled once (`nnx.Repeat`), and padding is masked. If CHECKPOINT has an
+expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B batch, T time (tokens), W width.
 """
@@ -21,25 +22,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from configs import ACTIVATIONS, Config
 from program import read_options
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-ACTIVATIONS: dict[str, Any] = {
-    "gelu": partial(nnx.gelu, approximate=False),
-    "gelu_new": nnx.gelu,
-    "gelu_pytorch_tanh": nnx.gelu,
-    "relu": nnx.relu,
-}
 NAMES = {  # PyTorch's names, and ours; the first are of models with a head, such as BertForMaskedLM
-    **dict.fromkeys(("bert", "roberta", "distilbert", "electra", "albert"), ""),
+    **dict.fromkeys(("bert", "roberta", "distilbert", "electra", "albert", "mpnet"), ""),
     "embeddings": "",
     "LayerNorm": "norm",
     **dict.fromkeys(("embeddings_project", "encoder.embedding_hidden_mapping_in"), "project"),
     **dict.fromkeys(("encoder.layer", "transformer.layer"), "layers"),
     "encoder.albert_layer_groups.0.albert_layers.0": "layer",
-    ".attention.self": "attention",
+    "encoder.relative_attention_bias": "bias",
+    **dict.fromkeys((".attention.self", ".attention.attn"), "attention"),
     ".attention.output.dense": "attention.out",
     **dict.fromkeys((".attention.output.LayerNorm", ".attention.LayerNorm"), "attention_norm"),
     **dict.fromkeys((".intermediate.dense", ".ffn.lin1"), "mlp.layers.0"),
@@ -48,7 +45,8 @@ NAMES = {  # PyTorch's names, and ours; the first are of models with a head, suc
     **dict.fromkeys((".output.LayerNorm", ".full_layer_layer_norm"), "mlp_norm"),
     "pooler.dense": "pooler",
     **{f".{part[0]}_lin": part for part in ("query", "key", "value")},  # DistilBERT
-    ".out_lin": "out",
+    **{f".{part[0]}": part for part in ("query", "key", "value")},  # MPNet
+    **dict.fromkeys((".out_lin", ".o"), "out"),
     ".sa_layer_norm": "attention_norm",
     ".output_layer_norm": "mlp_norm",
 }
@@ -56,13 +54,19 @@ NAMES = {  # PyTorch's names, and ours; the first are of models with a head, suc
 IGNORED = ["cls.*", "*lm_head.*", "vocab_*", "predictions.*", "*_predictions.*", "*.position_ids"]
 # Our names of options, and DistilBERT's.
 SPELLINGS = {
-    "hidden_size": "dim",
-    "num_hidden_layers": "n_layers",
-    "num_attention_heads": "n_heads",
-    "intermediate_size": "hidden_dim",
-    "hidden_act": "activation",
+    "hidden_size": ("dim",),
+    "num_hidden_layers": ("n_layers",),
+    "num_attention_heads": ("n_heads",),
+    "intermediate_size": ("hidden_dim",),
+    "hidden_act": ("activation",),
 }
-SKIPPING = ("roberta", "xlm-roberta", "camembert")  # positions begin after that of the padding
+SKIPPING = (
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+)  # positions begin after that of the padding
+FAMILIES = (*SKIPPING, "bert", "distilbert", "electra", "albert")
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -70,18 +74,18 @@ SKIPPING = ("roberta", "xlm-roberta", "camembert")  # positions begin after that
 class Layer(nnx.Module):
     """Attention, then two dense layers; each adds to its input, and the sum is normalized."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         width = config["hidden_size"]
         norm = partial(nnx.LayerNorm, width, epsilon=config["layer_norm_eps"], rngs=rngs)
-        heads, act = config["num_attention_heads"], ACTIVATIONS[config["hidden_act"]]
+        heads, act = config["num_attention_heads"], config.one_of("hidden_act", ACTIVATIONS)
         self.attention = nnx.MultiHeadAttention(heads, width, decode=False, rngs=rngs)
         self.attention_norm = norm()
         self.mlp = nnx.MLP(width, config["intermediate_size"], activation=act, rngs=rngs)
         self.mlp_norm = norm()
 
-    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None, bias: Any = None) -> jax.Array:
         """The features [B, T, W], given the previous layer's; `mask` is [B, 1, T, T]."""
-        x = self.attention_norm(x + self.attention(x, mask=mask))
+        x = self.attention_norm(x + self.attention(x, mask=mask, bias=bias))
         return self.mlp_norm(x + self.mlp(x))
 
 
@@ -105,7 +109,7 @@ class Bert(nnx.Module):
       parts: the names of tensors, which show which parts exist.
     """
 
-    def __init__(self, config: Mapping[str, Any], parts: str, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, parts: str, *, rngs: nnx.Rngs) -> None:
         width, inner = config["hidden_size"], config.get("embedding_size", config["hidden_size"])
         embed = partial(nnx.Embed, features=inner, rngs=rngs)
         self.word_embeddings = embed(config["vocab_size"])
@@ -119,8 +123,13 @@ class Bert(nnx.Module):
         self.layer = Layer(config, rngs=rngs) if one else None
         self.layers: Any = None if one else nnx.Repeat(Layer, self.count, config, rngs=rngs)
         self.pooler = nnx.Linear(width, width, rngs=rngs) if "pooler." in parts else None
-        skips = config["model_type"] in SKIPPING
-        self.skipped = 1 + config["pad_token_id"] if skips else 0
+        self.bias: Any = None
+        if "relative_attention_bias" in parts:
+            heads, buckets = config["num_attention_heads"], config["relative_attention_num_buckets"]
+            self.bias = nnx.RelativePositionBias(
+                heads, buckets, bidirectional=True, max_distance=128, rngs=rngs
+            )
+        self.padding = config["pad_token_id"] if config["model_type"] in SKIPPING else None
 
     def __call__(
         self,
@@ -139,14 +148,17 @@ class Bert(nnx.Module):
         if self.token_type_embeddings is not None:
             kinds = jnp.zeros_like(tokens) if kinds is None else jnp.asarray(kinds)
             x = x + self.token_type_embeddings(kinds)
-        positions = self.skipped + jnp.arange(tokens.shape[1])
+        positions = jnp.arange(tokens.shape[1])
+        if self.padding is not None:  # those of other tokens follow it, those of padding equal it
+            real = jnp.asarray(tokens) != self.padding
+            positions = self.padding + jnp.cumsum(real, axis=1) * real
         x = self.norm(x + self.position_embeddings(positions))
         x = x if self.project is None else self.project(x)
         mask = None
         if is_real is not None:
             mask = nnx.make_attention_mask(jnp.ones_like(tokens), jnp.asarray(is_real))
         if self.layer is None:
-            x = self.layers(x, mask)
+            x = self.layers(x, mask, None if self.bias is None else self.bias())
         else:
             for _ in range(self.count):
                 x = self.layer(x, mask)
@@ -160,9 +172,9 @@ def load_model(folder: Path) -> Bert:
 
 def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Bert:
     """The model with these values."""
-    usual = {name: config[other] for name, other in SPELLINGS.items() if other in config}
-    config = {"layer_norm_eps": 1e-12, **usual, **config}
-    model = nnx.eval_shape(lambda: Bert(config, " ".join(tensors), rngs=nnx.Rngs(0)))
+    usual = Config({"layer_norm_eps": 1e-12, **config}, "bert.py", FAMILIES, SPELLINGS)
+    model = nnx.eval_shape(lambda: Bert(usual, " ".join(tensors), rngs=nnx.Rngs(0)))
+    usual.check()
     return from_torch(model, tensors, rename=NAMES, ignore=IGNORED)
 
 

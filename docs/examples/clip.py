@@ -22,16 +22,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from configs import ACTIVATIONS, Config
 from program import read_options
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-ACTIVATIONS: dict[str, Any] = {
-    "gelu": partial(nnx.gelu, approximate=False),
-    "gelu_pytorch_tanh": nnx.gelu,
-    "quick_gelu": lambda x: x * nnx.sigmoid(1.702 * x),
-}
 NAMES = {  # PyTorch's names, and ours
     "text_model.head": "text.projection",
     "vision_model.head": "vision.pool",
@@ -50,6 +46,7 @@ NAMES = {  # PyTorch's names, and ours
     ".fc2": "layers.1",
 }
 IGNORED = ["*.position_ids"]
+FAMILIES = ("clip", "siglip")
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -57,8 +54,8 @@ IGNORED = ["*.position_ids"]
 class Layer(nnx.Module):
     """Attention, then two dense layers; both are residual."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
-        width, act = config["hidden_size"], ACTIVATIONS[config["hidden_act"]]
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
+        width, act = config["hidden_size"], config.one_of("hidden_act", ACTIVATIONS)
         norm = partial(nnx.LayerNorm, width, epsilon=config["layer_norm_eps"], rngs=rngs)
         heads = config["num_attention_heads"]
         self.norm1, self.norm2 = norm(), norm()
@@ -74,12 +71,12 @@ class Layer(nnx.Module):
 class Pool(nnx.Module):
     """One vector for an image: what a learned query finds in its patches."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         width, heads = config["hidden_size"], config["num_attention_heads"]
         self.probe = nnx.Param(jnp.zeros((1, 1, width)))
         self.attention = nnx.MultiHeadAttention(heads, width, decode=False, rngs=rngs)
         self.norm1 = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
-        act = ACTIVATIONS[config["hidden_act"]]
+        act = config.one_of("hidden_act", ACTIVATIONS)
         self.mlp = nnx.MLP(width, config["intermediate_size"], activation=act, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -98,9 +95,7 @@ class Vision(nnx.Module):
       is_clip: whether it is CLIP's, with a token for the image as a whole.
     """
 
-    def __init__(
-        self, config: Mapping[str, Any], features: int, is_clip: bool, *, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: Config, features: int, is_clip: bool, *, rngs: nnx.Rngs) -> None:
         width, patch = config["hidden_size"], config["patch_size"]
         norm = partial(nnx.LayerNorm, width, epsilon=config["layer_norm_eps"], rngs=rngs)
         count = (config["image_size"] // patch) ** 2 + is_clip
@@ -141,9 +136,7 @@ class Vision(nnx.Module):
 class Text(nnx.Module):
     """The vectors of texts; the arguments are those of `Vision`."""
 
-    def __init__(
-        self, config: Mapping[str, Any], features: int, is_clip: bool, *, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: Config, features: int, is_clip: bool, *, rngs: nnx.Rngs) -> None:
         width, last = config["hidden_size"], config["max_position_embeddings"]
         self.token_embedding = nnx.Embed(config["vocab_size"], width, rngs=rngs)
         self.position_embedding = nnx.Embed(last, width, rngs=rngs)
@@ -168,9 +161,12 @@ class Text(nnx.Module):
 class Clip(nnx.Module):
     """Compares images with texts."""
 
-    def __init__(self, config: Mapping[str, Any], is_clip: bool, *, rngs: nnx.Rngs) -> None:
-        vision, text = config["vision_config"], config["text_config"]
+    def __init__(self, config: Config, is_clip: bool, *, rngs: nnx.Rngs) -> None:
+        vision, text = config.part("vision_config"), config.part("text_config")
         features = config["projection_dim"] if is_clip else vision["hidden_size"]
+        for one in (vision, text):
+            one.knows("projection_dim")
+        text.one_of("projection_size", (None, features))
         self.vision = Vision(vision, features, is_clip, rngs=rngs)
         self.text = Text(text, features, is_clip, rngs=rngs)
         shape = () if is_clip else (1,)
@@ -200,8 +196,9 @@ def load_model(folder: Path) -> Clip:
 
 def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Clip:
     """The model with these values."""
-    is_clip = "text_projection.weight" in tensors
-    model = nnx.eval_shape(lambda: Clip(config, is_clip, rngs=nnx.Rngs(0)))
+    known, is_clip = Config(config, "clip.py", FAMILIES), "text_projection.weight" in tensors
+    model = nnx.eval_shape(lambda: Clip(known, is_clip, rngs=nnx.Rngs(0)))
+    known.check()
     return from_torch(model, tensors, rename=NAMES, ignore=IGNORED)
 
 

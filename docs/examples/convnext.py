@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from configs import ACTIVATIONS, Config
 from program import read_options
 
 from linnet import nnx
@@ -33,7 +34,6 @@ NAMES = {  # PyTorch's names, and ours
     "layernorm": "norm",
     "classifier": "head",
 }
-ACTIVATIONS: dict[str, Any] = {"gelu": partial(nnx.gelu, approximate=False), "relu": nnx.relu}
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -96,7 +96,8 @@ class Stage(nnx.Module):
 class ConvNeXt(nnx.Module):
     """Classifies images."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
+        config.knows("num_stages", "image_size")
         sizes, patch = config["hidden_sizes"], config["patch_size"]
         self.stem = nnx.Conv(
             config["num_channels"],
@@ -108,12 +109,12 @@ class ConvNeXt(nnx.Module):
         )
         self.stem_norm = nnx.LayerNorm(sizes[0], epsilon=1e-6, rngs=rngs)
         version = 2 if config["model_type"] == "convnextv2" else 1
-        block = partial(Block, act=ACTIVATIONS[config["hidden_act"]], version=version)
+        block = partial(Block, act=config.one_of("hidden_act", ACTIVATIONS), version=version)
         self.stages: nnx.List[Stage] = nnx.List()
         for i, (into, out) in enumerate(zip([sizes[0], *sizes[:-1]], sizes, strict=True)):
             self.stages.append(Stage(into, out, config["depths"][i], block, i > 0, rngs=rngs))
         self.norm = nnx.LayerNorm(sizes[-1], epsilon=config["layer_norm_eps"], rngs=rngs)
-        self.head = nnx.Linear(sizes[-1], len(config["id2label"]), rngs=rngs)
+        self.head = nnx.Linear(sizes[-1], config.classes, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """The logits [B, classes] of images [B, H, W, C]."""
@@ -130,7 +131,9 @@ def load_model(folder: Path) -> ConvNeXt:
 
 def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> ConvNeXt:
     """The model with these values."""
-    model = nnx.eval_shape(lambda: ConvNeXt(config, rngs=nnx.Rngs(0)))
+    known = Config(config, "convnext.py", ["convnext", "convnextv2"])
+    model = nnx.eval_shape(lambda: ConvNeXt(known, rngs=nnx.Rngs(0)))
+    known.check()
     return from_torch(model, tensors, rename=NAMES)
 
 

@@ -3,20 +3,23 @@
     python docs/examples/decoders.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a model of one of these
-families: GPT-NeoX (Pythia), GPT-Neo, GPT-J, Phi 1 to 2, OPT, BioGPT, Falcon, BLOOM, MPT, Persimmon,
-Nemotron, Cohere's Command R, StableLM, StarCoder 1 and 2, OLMo 1 to 3, EXAONE 4, GLM 4, ERNIE 4.5,
-Helium, Arcee and SmolLM 3. If it is omitted, a tiny model with random weights is loaded. One class
-implements all of them. They differ in
+families: GPT-NeoX (Pythia), GPT-Neo, GPT-J, CodeGen, Phi 1 to 2, OPT, BioGPT, XGLM, Falcon, BLOOM,
+MPT, Persimmon, Nemotron, Cohere's Command R, StableLM, StarCoder 1 and 2, OLMo 1 to 3, EXAONE 4,
+GLM 4, ERNIE 4.5, Helium, Arcee, SmolLM 3 and HunYuan's dense models. If it is omitted, a tiny model
+with random weights is loaded. One class implements all of them. They differ in
 
 - the normalization, which comes before a layer, after it, or both, with or without mean and bias;
 - whether the feed-forward layer reads attention's input or its output (Wang & Komatsuzaki 2021);
-- how queries and keys are normalized: each head, or all features together;
+- how queries and keys are normalized: each head, or all features together, or after the rotation;
 - positions: all or some features of a head are rotated, in pairs of neighbors or of halves, in all
-  or some layers; or distances are penalized (ALiBi, arXiv:2108.12409); or positions are embedded;
+  or some layers; or distances are penalized (ALiBi, arXiv:2108.12409); or positions are embedded,
+  by a table or by sines and cosines (XGLM);
 - the names of the tensors.
 
-The code shared with llama.py is imported from there: reading a checkpoint and generating text. If
-CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
+Falcon with penalties is computed as PyTorch does by default, with `attn_implementation="sdpa"`;
+"eager" scales differently. The code shared with llama.py is imported from there: reading a
+checkpoint and generating text. If CHECKPOINT has an expected.npz, outputs are compared with
+PyTorch's.
 
 Shapes: B batch, T time (tokens), W width, H heads, D depth of a head, V tokens of the vocabulary.
 """
@@ -31,15 +34,16 @@ import jax
 import jax.numpy as jnp
 import llama
 import numpy as np
+from configs import ACTIVATIONS, Config
 from llama import Checkpoint, Ids, logits, tokens_in, write
 from program import read_options
 
 from linnet import nnx
+from linnet.module_core.layers.torch_layout import Layout, Rule, divided
 from linnet.weights import from_torch, to_torch
 
-ACTIVATIONS = llama.ACTIVATIONS | {"gelu_new": nnx.gelu, "gelu_fast": nnx.gelu, "relu": nnx.relu}
-ACTIVATIONS["relu2"] = lambda x: jnp.square(nnx.relu(x))
 IGNORED = ["*.inv_freq", "*.attn.bias", "*.attn.masked_bias", "*.attention.bias", "*.masked_bias"]
+IGNORED += ["*.causal_mask", "*.embed_positions.weights"]
 
 NAMES = {  # PyTorch's names, and ours; each family has some of these
     **dict.fromkeys(("model", "transformer", "gpt_neox", "biogpt", "decoder"), ""),
@@ -65,20 +69,44 @@ NAMES = {  # PyTorch's names, and ours; each family has some of these
     **dict.fromkeys((".k_norm", ".k_layernorm"), "key_ln"),
     ".query_ln.norms.{n}": "query_ln[{n}]",
     ".key_ln.norms.{n}": "key_ln[{n}]",
+    ".query_layernorm": "attention_fn.query_ln",
+    ".key_layernorm": "attention_fn.key_ln",
 }
 OUTPUTS = (".o_proj", ".out_proj", "attn.dense", "attention.dense", "attn.c_proj")
-PARALLEL = ("phi", "gptj", "cohere", "cohere2")  # others have an option for it, or never are
-NEIGHBORS = ("gptj", "cohere", "cohere2", "glm", "glm4", "ernie4_5", "helium")  # rotated in pairs
+PARALLEL = (
+    "phi",
+    "gptj",
+    "codegen",
+    "cohere",
+    "cohere2",
+)  # others have an option for it, or never are
+NEIGHBORS = ("gptj", "codegen", "cohere", "cohere2", "glm", "glm4", "ernie4_5", "helium")
 PENALIZED = ("bloom", "mpt")  # have penalties for distances; others have an option for it
-EMBEDDED = ("opt", "biogpt", "gpt_neo", "gpt_bigcode")  # have a table of positions
+EMBEDDED = ("opt", "biogpt", "gpt_neo", "gpt_bigcode", "xglm")  # have a table of positions
 UNTURNED = (*PENALIZED, *EMBEDDED)
+FAMILIES: tuple[str, ...] = (
+    "gpt_neox",
+    "phi",
+    "falcon",
+    "persimmon",
+    "nemotron",
+    "stablelm",
+    "starcoder2",
+    "olmo",
+)
+FAMILIES += ("olmo2", "olmo3", "exaone4", "arcee", "smollm3", "hunyuan_v1_dense")
+FAMILIES += (*NEIGHBORS, *UNTURNED)
 POSITIONS = ("wpe.weight", "embed_positions.weight")
-SKIPPED = {"opt": 2, "biogpt": 2}  # rows of the table of positions, before the first position's
+SKIPPED = {
+    "opt": 2,
+    "biogpt": 2,
+    "xglm": 2,
+}  # rows of the table of positions, before the first position's
 # Our names of options, and those that they have in older configurations.
 SPELLINGS = {
-    "hidden_size": ("n_embd", "d_model"),
+    "hidden_size": ("n_embd", "n_embed", "d_model"),
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
-    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads", "attention_heads"),
     "intermediate_size": ("n_inner", "ffn_hidden_size", "ffn_dim"),
     "layer_norm_eps": ("layer_norm_epsilon", "norm_epsilon", "norm_eps"),
     "hidden_act": ("activation_function", "activation"),
@@ -89,38 +117,50 @@ SPELLINGS = {
 
 def usual(of: Checkpoint) -> Checkpoint:
     """The checkpoint, with options by their usual names."""
-    config = dict(of.config)
-    for name, others in SPELLINGS.items():
-        given = [config[n] for n in (name, *others) if config.get(n) is not None]
-        config |= {name: given[0]} if given else {}
+    config = Config(of.config, "decoders.py", FAMILIES, SPELLINGS)
     width, heads = config["hidden_size"], config["num_attention_heads"]
-    config["intermediate_size"] = config.get("intermediate_size") or 4 * width
+    hidden = int(config.get("expansion_ratio", 4) * width)
+    config["intermediate_size"] = config.get("intermediate_size") or hidden
     config.setdefault("hidden_act", "gelu" if config["model_type"] == "mpt" else "gelu_new")
     config["head_dim"] = config.get("head_dim") or width // heads
     if config.get("rotary_dim"):
         config["partial_rotary_factor"] = config["rotary_dim"] / config["head_dim"]
+    config.knows("multi_query")
     if config["model_type"] == "falcon" and not config.get("new_decoder_architecture"):
         config["num_kv_heads"] = 1 if config["multi_query"] else heads
+    if config["model_type"] == "mpt" and "attn_config" in config:
+        inner = config.part("attn_config")
+        inner.one_of("alibi", [True], True)
+        inner.one_of("alibi_bias_max", [8], 8)
+        config.one_of("logit_scale", [None])
+        config.update(clip_qkv=inner.get("clip_qkv"))
+        config["attention_multiplier"] = inner.get("softmax_scale")
     if config["model_type"] == "gpt_bigcode":
         config["num_kv_heads"] = 1 if config.get("multi_query", True) else heads
     if config["model_type"] == "gpt_neo":
         names = {"global": "full_attention", "local": "sliding_attention"}
         config["layer_types"] = [names[kind] for kind in config["attention_layers"]]
-        config |= {"sliding_window": config["window_size"], "attention_multiplier": 1.0}
+        config.knows("attention_types")  # says the same
+        config.update(sliding_window=config["window_size"], attention_multiplier=1.0)
     config.setdefault("num_key_value_heads", config.get("num_kv_heads", heads))
     return Checkpoint(config, of.tensors)
 
 
-def kinds_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def kinds_of(config: Mapping[str, Any], length: int | None = None) -> list[dict[str, Any]]:
     """The options of attention in the first layers, which the layers after them repeat."""
-    kinds, family = llama.kinds_of(config), config["model_type"]
-    turns = config.get("no_rope_layers") or [True] * len(kinds)  # SmolLM 3 leaves positions out
+    kinds, family = llama.kinds_of(config, length), config["model_type"]
+    every = config.get("no_rope_layer_interval") or 4  # SmolLM 3 leaves positions out
+    turns = config.get("no_rope_layers") or [True] * len(kinds)
+    if family == "smollm3" and not config.get("no_rope_layers"):
+        turns = [(i + 1) % every > 0 for i in range(config["num_hidden_layers"])]
     kinds *= max(1, len(turns) // len(kinds))
     turns *= max(1, len(kinds) // len(turns))
     found = []
     for kind, turned in zip(kinds, turns, strict=True):
         rotary = dataclasses.replace(kind["rotary"], interleaved=family in NEIGHBORS)
+        # Layers that see all tokens are fixed, where others have a window.
         fixed = family in ("cohere2", "exaone4") and kind["window"] is None
+        fixed = fixed and config.get("sliding_window") is not None
         has_none = fixed or not turned or family in UNTURNED or config.get("alibi")
         found.append({"rotary": None if has_none else rotary, "window": kind["window"]})
     return next(
@@ -161,6 +201,52 @@ class AllHeads(nnx.Module):
         return self.norm(x.reshape(*x.shape[:-2], -1)).reshape(x.shape)
 
 
+class NormalizedLast(nnx.Module):
+    """Attention whose queries and keys are normalized after their rotation: HunYuan's."""
+
+    def __init__(self, norm: Any, depth: int) -> None:
+        self.query_ln, self.key_ln = norm(depth), norm(depth)
+
+    def __call__(
+        self,
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        mask: jax.Array | None = None,
+        is_causal: bool = False,
+        query_offset: Any = 0,
+    ) -> jax.Array:
+        """[B, Q, H, D] for queries [B, Q, H, D], keys and values [B, K, G, D]."""
+        options: dict[str, Any] = {"is_causal": is_causal, "query_offset": query_offset}
+        query, key = self.query_ln(query), self.key_ln(key)
+        return nnx.dot_product_attention(query, key, value, mask=mask, **options)
+
+
+def in_parts(name: str) -> Rule:
+    """Queries, values and keys of one device after another; CodeGen was trained on four."""
+    usual = divided(name, [f"{part}/kernel" for part in ("query", "key", "value")], of_kernel=True)
+
+    def load(layer: object, tensors: Any, shapes: Any) -> Any:
+        (x,) = tensors
+        parts = x.reshape(4, 3, -1, x.shape[1])[:, [0, 2, 1]].swapaxes(0, 1)
+        return usual.load(layer, [parts.reshape(x.shape)], shapes)
+
+    def save(layer: object, ours: Any, like: Any) -> Any:
+        (x,) = usual.save(layer, ours, None)
+        parts = x.reshape(3, 4, -1, x.shape[1]).swapaxes(0, 1)[:, [0, 2, 1]]
+        return [parts.reshape(x.shape)]
+
+    return Rule((name,), usual.ours, load, save)
+
+
+class CodeGenAttention(nnx.MultiHeadAttention):
+    """Attention, stored as CodeGen (arXiv:2203.13474) stores it."""
+
+    __torch_layout__ = Layout(
+        (in_parts("qkv_proj.weight"), *nnx.MultiHeadAttention.__torch_layout__.rules)
+    )
+
+
 class Block(nnx.Module):
     """Attention and a feed-forward layer, one after the other or side by side.
 
@@ -174,7 +260,8 @@ class Block(nnx.Module):
         options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
         width, depth = config["hidden_size"], config["head_dim"]
         heads, keys = config["num_attention_heads"], config["num_key_value_heads"]
-        self.attention = nnx.MultiHeadAttention(
+        attention = CodeGenAttention if family == "codegen" else nnx.MultiHeadAttention
+        self.attention = attention(
             heads,
             width,
             qkv_features=heads * depth,
@@ -184,16 +271,19 @@ class Block(nnx.Module):
             scale=config.get("attention_multiplier"),
             cache_options=nnx.CacheOptions(of.dtype, per_row=True, ring=kind["window"] is not None),
             decode=False,
+            qkv_dot_general=clipped(config.get("clip_qkv")),
             **kind,
             **options,
         )
+        if of.has(".query_layernorm."):
+            self.attention.attention_fn = NormalizedLast(norm, depth)
         if of.has(".q_norm.", ".q_layernorm."):
             alike = "rms_norm_eps" in config or of.has(".q_layernorm.weight")
             each = partial(norm, reduction_axes=-1, feature_axes=(-2, -1), use_bias=False)
             for name, n in (("query_ln", heads), ("key_ln", keys)):
                 one = AllHeads(norm, n, depth) if normalizes_all(of) else norm(depth)
                 setattr(self.attention, name, one if alike else each((n, depth)))
-        act = ACTIVATIONS[config["hidden_act"]]
+        act = config.one_of("hidden_act", ACTIVATIONS)
         gated = of.has(".gate_proj.", ".gate_up_proj.")
         biased = of.has("up_proj.bias", "fc1.bias", "fc_in.bias", "c_fc.bias", "h_to_4h.bias")
         feed_forward: Any = partial(nnx.GLU if gated else nnx.MLP, use_bias=biased)
@@ -225,6 +315,17 @@ class Block(nnx.Module):
         return x + either(self.mlp_post_norm, self.mlp(either(self.mlp_norm, x)))
 
 
+def clipped(limit: float | None) -> Any:
+    """A product whose numbers are limited, as OLMo does for queries, keys and values."""
+    if limit is None:
+        return None
+
+    def product(*args: Any, **options: Any) -> jax.Array:
+        return jnp.clip(jax.lax.dot_general(*args, **options), -limit, limit)
+
+    return product
+
+
 def either(layer: Any, x: jax.Array) -> jax.Array:
     """The layer's output for `x`, or `x` itself if the layer does not exist."""
     return x if layer is None else layer(x)
@@ -244,6 +345,7 @@ class Decoder(llama.Decoder):
         self.skipped = SKIPPED.get(config["model_type"], 0)
         count = next((x.shape[0] for n, x in of.tensors.items() if n.endswith(POSITIONS)), 0)
         self.embed_positions = nnx.Embed(count, width, **options) if count else None
+        self.waves = width if config["model_type"] == "xglm" else 0
         linear: Any = partial(nnx.Linear, use_bias=False, **options)
         self.project_in = linear(inner, width) if inner != width else None
         self.project_out = linear(width, inner) if inner != width else None
@@ -251,6 +353,8 @@ class Decoder(llama.Decoder):
         self.embed_norm = norm(width) if of.has("word_embeddings_layernorm.") else None
         blocks = [partial(Block, kind, of) for kind in kinds_of(config)]
         self.layers = nnx.Repeat(blocks, layers, rngs=rngs)
+        self.trained = llama.trained_length(config)
+        self.kinds = None if self.trained is None else partial(kinds_of, config)
         before = config.get("do_layer_norm_before", True)
         bare = config.get("_remove_final_layer_norm", False) or not before
         self.norm: Any = None if bare else norm(width)
@@ -269,10 +373,12 @@ class Decoder(llama.Decoder):
         x = either(self.embed_norm, either(self.project_in, x))
         if self.embed_positions is not None:
             x = x + self.embed_positions(self.skipped + self.first() + jnp.arange(x.shape[1]))
+        if self.waves:
+            x = x + waves(self.skipped + self.first() + jnp.arange(x.shape[1]), self.waves)
         bias = None
         if self.penalized_heads:
             bias = nnx.ALiBi(nnx.alibi(self.penalized_heads).slopes * self.penalty)
-        x = either(self.norm, self.layers(x, lengths=lengths, bias=bias))
+        x = either(self.norm, self.layers_for(x.shape[1])(x, lengths=lengths, bias=bias))
         return either(self.project_out, x)
 
     def first(self) -> Any:
@@ -283,9 +389,17 @@ class Decoder(llama.Decoder):
         return 0 if filled is None or not block.attention.decode else filled[0][:, None]
 
 
+def waves(positions: jax.Array, width: int) -> jax.Array:
+    """The sines, then the cosines of positions [...] in several frequencies: [..., W]."""
+    half = width // 2
+    angles = positions[..., None] * 10_000.0 ** (-jnp.arange(half) / (half - 1))
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
 def normalizes_all(of: Checkpoint) -> bool:
     """Whether the features of all heads are normalized together, as in OLMo 2."""
-    depth = usual(of).config["head_dim"]
+    config = Config(of.config, "decoders.py", spellings=SPELLINGS)
+    depth = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     return any(x.shape[0] > depth for name, x in of.tensors.items() if ".q_norm." in name)
 
 
@@ -307,7 +421,9 @@ def names_of(of: Checkpoint) -> dict[str, str]:
 
 def load_model(of: Checkpoint) -> Decoder:
     """The model with the checkpoint's values."""
-    model = nnx.eval_shape(lambda: Decoder(usual(of), rngs=nnx.Rngs(0)))
+    known = usual(of)
+    model = nnx.eval_shape(lambda: Decoder(known, rngs=nnx.Rngs(0)))
+    known.config.check()
     return from_torch(model, of.tensors, rename=names_of(of), ignore=IGNORED)
 
 

@@ -26,9 +26,10 @@ import jax
 import jax.numpy as jnp
 import llama
 import numpy as np
+from configs import ACTIVATIONS
 from llama import Checkpoint, Ids, logits, tokens_in, write
 from program import read_options
-from sparse_decoders import NAMES, Mixture, dense_first
+from sparse_decoders import NAMES, Mixture, dense_first, ignored
 
 from linnet import nnx
 from linnet.layers_attention import functional
@@ -50,6 +51,7 @@ class LatentAttention(nnx.Module):
         linear: Any = partial(nnx.Linear, use_bias=False, **options)
         biased: Any = partial(nnx.Linear, use_bias=of.has("o_proj.bias"), **options)
         width, rank = config["hidden_size"], config.get("q_lora_rank")
+        config.knows("qk_head_dim", "head_dim", "num_key_value_heads")
         self.heads, self.latent = config["num_attention_heads"], config["kv_lora_rank"]
         self.fixed, self.turned = config["qk_nope_head_dim"], config["qk_rope_head_dim"]
         self.depth, self.dtype = config["v_head_dim"], of.dtype
@@ -142,9 +144,10 @@ class Block(nnx.Module):
         self.input_layernorm = norm(config["hidden_size"])
         self.attention = LatentAttention(of, rngs=rngs)
         self.post_attention_layernorm = norm(config["hidden_size"])
-        sizes, act = (config["hidden_size"], config["intermediate_size"]), config["hidden_act"]
+        sizes = config["hidden_size"], config["intermediate_size"]
+        act = config.one_of("hidden_act", ACTIVATIONS)
         options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
-        dense = partial(nnx.GLU, *sizes, activation=llama.ACTIVATIONS[act], **options)
+        dense = partial(nnx.GLU, *sizes, activation=act, **options)
         self.mlp = Mixture(of, rngs=rngs) if sparse else dense()
 
     def __call__(self, x: jax.Array, *, lengths: Any) -> jax.Array:
@@ -162,6 +165,8 @@ class Decoder(llama.Decoder):
         options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
         self.embed_tokens = nnx.Embed(words, width, **options)
         self.divisor, self.soft_cap = 1.0, None
+        llama.require_fixed_positions(of.config)
+        self.trained = None
         self.dense = nnx.Repeat(Block, first, of, False, rngs=rngs) if first else None
         self.layers = nnx.Repeat(Block, layers - first, of, True, rngs=rngs)
         self.norm = llama.norm_of(of, rngs)(width)
@@ -181,8 +186,10 @@ def names_of(of: Checkpoint) -> Mapping[str, str]:
 
 def load_model(of: Checkpoint) -> Decoder:
     """The model with the checkpoint's values."""
-    model = nnx.eval_shape(lambda: Decoder(of, rngs=nnx.Rngs(0)))
-    return from_torch(model, of.tensors, rename=names_of(of))
+    known = of.known("deepseek.py", ["deepseek_v2", "deepseek_v3"])
+    model = nnx.eval_shape(lambda: Decoder(known, rngs=nnx.Rngs(0)))
+    known.config.check()
+    return from_torch(model, of.tensors, rename=names_of(of), ignore=ignored(of))
 
 
 def main() -> int:
@@ -200,7 +207,7 @@ def main() -> int:
         print(f"logits     differ by {error:.1e} from PyTorch's")
         print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
     print("writes    ", tokens_in(write(model, list(prompts), 12)))
-    back = to_torch(model, like=of.tensors, rename=names_of(of))
+    back = to_torch(model, like=of.tensors, rename=names_of(of), ignore=ignored(of))
     kept = sum(x.tobytes() == np.asarray(of.tensors[name]).tobytes() for name, x in back.items())
     print(f"back       {kept} of {len(of.tensors)} tensors as they were")
     return 0

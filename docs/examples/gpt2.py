@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from configs import ACTIVATIONS, Config
 from llama import Ids, logits, tokens_in
 from program import read_options
 
@@ -42,12 +43,13 @@ OPTIONS: dict[str, Any] = {"rename": NAMES, "transposed": TRANSPOSED, "ignore": 
 class Block(nnx.Module):
     """Causal attention, then two dense layers; each adds to its input."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         width, hidden = config["n_embd"], config.get("n_inner") or 4 * config["n_embd"]
         norm = partial(nnx.LayerNorm, width, epsilon=config["layer_norm_epsilon"], rngs=rngs)
         self.ln_1, self.ln_2 = norm(), norm()
         self.attn = nnx.MultiHeadAttention(config["n_head"], width, decode=False, rngs=rngs)
-        self.mlp = nnx.MLP(width, hidden, activation=nnx.gelu, rngs=rngs)
+        act = config.one_of("activation_function", ACTIVATIONS, "gelu_new")
+        self.mlp = nnx.MLP(width, hidden, activation=act, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The features [B, T, W], given the previous layer's."""
@@ -58,7 +60,7 @@ class Block(nnx.Module):
 class GPT2(nnx.Module):
     """Predicts each next token."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         embed = partial(nnx.Embed, features=config["n_embd"], rngs=rngs)
         self.wte, self.wpe = embed(config["vocab_size"]), embed(config["n_positions"])
         self.layers = nnx.Repeat(Block, config["n_layer"], config, rngs=rngs)
@@ -74,9 +76,15 @@ class GPT2(nnx.Module):
 
 def load_model(folder: Path) -> GPT2:
     """The model of a folder."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    model = nnx.eval_shape(lambda: GPT2(config, rngs=nnx.Rngs(0)))
-    return from_torch(model, load(folder), **OPTIONS)
+    return filled(json.loads((folder / "config.json").read_text("utf-8")), load(folder))
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> GPT2:
+    """The model with these values."""
+    known = Config(config, "gpt2.py", ["gpt2"])
+    model = nnx.eval_shape(lambda: GPT2(known, rngs=nnx.Rngs(0)))
+    known.check()
+    return from_torch(model, tensors, **OPTIONS)
 
 
 # Writing -----------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@
 
 CHECKPOINT is a folder with config.json and model.safetensors, which may be several files. If it is
 omitted, a tiny model with random weights is loaded. One class serves for Llama, Mistral, Qwen 2 and
-3, Gemma 1 to 3, Phi-3 and Granite: their sizes and options are in config.json, and the names of the
-tensors show which parts they have. The layers are traced and compiled once (`nnx.Repeat`), or, if
-they alternate, once for each kind.
+3, Gemma 1 to 3, Phi-3, Granite and Seed-OSS: their sizes and options are in config.json, and the
+names of the tensors show which parts they have. An option that isn't honored raises an error. The
+layers are traced and compiled once (`nnx.Repeat`), or, if they alternate, once for each kind.
 
 The program generates twelve tokens after each of two prompts, with a cache. It then trains low-rank
 adapters (LoRA, arXiv:2106.09685) on a text, adds them to the kernels, and saves a folder that
@@ -28,19 +28,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from configs import ACTIVATIONS, Config
 from program import read_options, show_progress, stop_on_ctrl_c
 
 from linnet import nnx
 from linnet.weights import from_torch, load, save, to_torch
 
-EXACT_GELU = partial(nnx.gelu, approximate=False)
-ACTIVATIONS: dict[str, Any] = {"silu": nnx.silu, "gelu": EXACT_GELU, "gelu_pytorch_tanh": nnx.gelu}
+FAMILIES: tuple[str, ...] = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+)
+FAMILIES += ("granite", "seed_oss")
 # PyTorch's names, and ours; layers know those of their own parameters.
 NAMES = {"model": "", "lm_head": "head", ".self_attn": "attention"}
 NAMES |= {".q_norm": "query_ln", ".k_norm": "key_ln"}
 # Gemma 2 and 3 also normalize what a layer returns.
 AROUND = {".post_attention_layernorm": "attention_post_norm"}
 AROUND |= {".pre_feedforward_layernorm": "post_attention_layernorm"}
+# The last of so many layers sees all tokens, in configurations that don't say it.
+PATTERNS = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4, "exaone4": 4, "olmo3": 4, "gpt_oss": 2}
 IGNORED = ["*/lora_?", "*.inv_freq"]
 Ids = jax.Array | np.ndarray
 
@@ -50,7 +62,7 @@ Ids = jax.Array | np.ndarray
 class Checkpoint(NamedTuple):
     """A Hugging Face folder: the settings in config.json, and the tensors, read when needed."""
 
-    config: Mapping[str, Any]
+    config: Any
     tensors: Mapping[str, Any]
 
     @classmethod
@@ -67,26 +79,75 @@ class Checkpoint(NamedTuple):
         """The dtype of the parameters."""
         return next(np.dtype(tensor.dtype) for tensor in self.tensors.values())
 
+    def known(self, program: str, families: Sequence[str], spellings: Any = None) -> "Checkpoint":
+        """The same, with a configuration that notices what a program doesn't read."""
+        return Checkpoint(Config(self.config, program, families, spellings), self.tensors)
+
     def names(self) -> dict[str, str]:
         """The renames for `from_torch` and `to_torch`."""
         return NAMES | AROUND if self.has(".post_feedforward_layernorm") else NAMES
 
 
-def kinds_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The options of attention in the first layers, which the layers after them repeat."""
+def kinds_of(config: Mapping[str, Any], length: int | None = None) -> list[dict[str, Any]]:
+    """The options of attention in the first layers, which the layers after them repeat.
+
+    Args:
+      config: the options.
+      length: the number of tokens, on which the rotary positions of some models depend.
+    """
     layers, window = config["num_hidden_layers"], config.get("sliding_window")
-    local = {"rotary": nnx.rotary_from_config(config, "sliding_attention"), "window": window}
-    glob = {"rotary": nnx.rotary_from_config(config), "window": None}
+    rotary = partial(nnx.rotary_from_config, config, length=length)
+    local = {"rotary": rotary("sliding_attention"), "window": window}
+    glob = {"rotary": rotary(), "window": None}
+    family, every = config["model_type"], config.get("sliding_window_pattern")
+    every = every or config.get("_sliding_window_pattern")  # or a text, such as "LLLG"
+    every = len(every) if isinstance(every, str) else every or PATTERNS.get(family)
+    switched = config.get("use_sliding_window", not family.startswith("qwen"))  # Qwen has a switch
+    begin = config.get("max_window_layers", 0)  # the first layer that slides
     if config.get("layer_types"):
-        slides = [kind == "sliding_attention" for kind in config["layer_types"]]
-    elif config["model_type"].startswith(("gemma2", "gemma3")):
-        every = config.get("sliding_window_pattern", 2)  # the last of this many layers sees all
+        slides = [kind_of(kind) for kind in config["layer_types"]]
+    elif every is not None:
         slides = [(i + 1) % every > 0 for i in range(layers)]
-    else:  # Qwen 2 has a switch, and the index of the first layer that slides
-        uses = window is not None and config.get("use_sliding_window", True)
-        slides = [uses and i >= config.get("max_window_layers", 0) for i in range(layers)]
+    else:
+        slides = [window is not None and switched and i >= begin for i in range(layers)]
     kinds = [local if here else glob for here in slides]
     return next(kinds[:k] for k in range(1, layers + 1) if kinds == kinds[:k] * (layers // k))
+
+
+def soft_cap_of(config: Config) -> float | None:
+    """The bound of attention's logits, which Gemma 3 no longer has."""
+    if config["model_type"] == "gemma3_text":
+        config.one_of("attn_logit_softcapping", [None])
+    cap: float | None = config.get("attn_logit_softcapping")
+    return cap
+
+
+def kind_of(layer_type: str) -> bool:
+    """Whether layers of this type see a window only."""
+    if layer_type not in ("full_attention", "sliding_attention"):
+        raise ValueError(
+            f"config.json has {layer_type!r} in layer_types, which isn't computed here."
+        )
+    return layer_type == "sliding_attention"
+
+
+def trained_length(config: Mapping[str, Any]) -> int | None:
+    """The number of tokens from which on rotary positions are others; None if there is none."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type")) not in ("longrope", "su", "dynamic"):
+        return None
+    both, name = {**config, **rope}, "original_max_position_embeddings"
+    return None if rope.get("alpha") else int(both.get(name) or both["max_position_embeddings"])
+
+
+def require_fixed_positions(config: Config) -> None:
+    """Checks that rotary positions don't depend on the length, for programs without such ones."""
+    if trained_length(config) is not None:
+        rope = config.get("rope_parameters") or config["rope_scaling"]
+        raise ValueError(
+            f"config.json has rotary positions that depend on the number of tokens, {rope!r},"
+            f" which {config.program} doesn't compute."
+        )
 
 
 # The model ---------------------------------------------------------------------------------------
@@ -115,13 +176,17 @@ class Block(nnx.Module):
             use_out_bias=of.has(".o_proj.bias"),
             normalize_qk=norm if of.has(".q_norm.") else False,
             scale=scalar**-0.5 if scalar else config.get("attention_multiplier"),
-            soft_cap=config.get("attn_logit_softcapping"),
+            soft_cap=soft_cap_of(config),
             cache_options=nnx.CacheOptions(of.dtype, per_row=True, ring=kind["window"] is not None),
             decode=False,
             **kind,
             **options,
         )
-        act = ACTIVATIONS[config.get("hidden_activation") or config["hidden_act"]]
+        named = "hidden_activation" if config.get("hidden_activation") else "hidden_act"
+        act = config.one_of(named, ACTIVATIONS)
+        if config["model_type"] == "gemma" and config[named] == "gelu":  # says so, and means
+            act = ACTIVATIONS["gelu_pytorch_tanh"]
+        config.knows("hidden_act")
         glu = partial(nnx.GLU, activation=act, use_bias=of.has("up_proj.bias"))
         self.mlp: Any = glu(width, config["intermediate_size"], **options)
         self.input_layernorm = norm(width)
@@ -155,6 +220,8 @@ class Decoder(nnx.Module):
         self.embed_tokens = nnx.Embed(words, width, **options)
         blocks = [partial(Block, kind, of, rank) for kind in kinds_of(config)]
         self.layers: nnx.Repeat[Any] = nnx.Repeat(blocks, config["num_hidden_layers"], rngs=rngs)
+        self.trained = trained_length(config)
+        self.kinds = None if self.trained is None else partial(kinds_of, config)
         self.norm = norm_of(of, rngs)(width)
         head = partial(nnx.Linear, width, words, use_bias=False, **options)
         self.head = head() if of.has("lm_head.") else None  # otherwise the embedding
@@ -166,7 +233,29 @@ class Decoder(nnx.Module):
     def hidden(self, tokens: Ids, lengths: Ids | None = None) -> jax.Array:
         """The features [B, T, W] for `tokens` [B, T], with `lengths` [B] of them in each row."""
         x = self.embed_tokens(jnp.asarray(tokens))
-        return self.norm(self.layers(x * jnp.asarray(self.factor, x.dtype), lengths=lengths))
+        layers = self.layers_for(tokens.shape[1])
+        return self.norm(layers(x * jnp.asarray(self.factor, x.dtype), lengths=lengths))
+
+    def layers_for(self, length: int) -> Any:
+        """The layers; without a cache, with the rotary positions of `length` tokens."""
+        trained = self.trained
+        if trained is None or length <= trained or self.blocks()[0].attention.decode:
+            return self.layers
+        other: Any = nnx.view(self, decode=False)  # shares the parameters
+        other.set_length(length)
+        return other.layers
+
+    def set_length(self, length: int) -> None:
+        """Sets the rotary positions to those of texts of `length` tokens."""
+        kinds = [] if self.kinds is None else self.kinds(length)
+        for block, kind in zip(self.blocks(), kinds, strict=True):
+            block.attention.rotary = kind["rotary"]
+
+    def blocks(self) -> list[Any]:
+        """The layers that the others repeat."""
+        layers, count = self.layers, self.layers.layers_per_block
+        names = [f"block_{i}" for i in range(count)] if count > 1 else ["block"]
+        return [getattr(layers, name) for name in names]
 
     def logits(self, x: jax.Array) -> jax.Array:
         """The logits [..., V] for features [..., W]."""
@@ -186,7 +275,9 @@ def norm_of(of: Checkpoint, rngs: nnx.Rngs) -> Any:
 
 def load_model(of: Checkpoint, rank: int = 0, seed: int = 0) -> Decoder:
     """The model with the checkpoint's values; adapters are drawn, and add nothing at first."""
+    of = of.known("llama.py", FAMILIES)
     abstract = nnx.eval_shape(lambda: Decoder(of, rngs=nnx.Rngs(0)))  # without any values
+    of.config.check()
     model = Decoder(of, rank, rngs=nnx.Rngs(seed)) if rank else abstract
     return from_torch(model, of.tensors, rename=of.names(), ignore=IGNORED)
 
@@ -210,12 +301,25 @@ def next_tokens(reader: Decoder, tokens: Ids, lengths: Ids) -> jax.Array:
 
 
 def write(model: Decoder, prompts: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """The likeliest `count` tokens after each prompt, which may differ in length: [B, count]."""
+    """The likeliest `count` tokens after each prompt, which may differ in length: [B, count].
+
+    Some models have other rotary positions for long texts. Once a text has become long, it is read
+    again with these. With "dynamic" scaling, they are those of the final length; PyTorch's change
+    with each token.
+    """
+    longest = max(len(prompt) for prompt in prompts)
+    short = count if model.trained is None else max(0, model.trained + 1 - longest)
+    if 0 < short < count:
+        first = write(model, prompts, short)
+        longer = [np.concatenate(pair) for pair in zip(prompts, first, strict=True)]
+        return np.concatenate([first, write(model, longer, count - short)], axis=1)
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
-    padded = np.stack([np.pad(p, (0, lengths.max() - len(p))) for p in prompts])
-    room = int(lengths.max()) + count
+    padded = np.stack([np.pad(p, (0, longest - len(p))) for p in prompts])
+    room = longest + count
     # Shares the parameters, and has a cache in each layer.
     reader = nnx.view(model, decode=True, batch_size=len(prompts), max_length=room)
+    if model.trained is not None:
+        reader.set_length(room - 1)  # the last token isn't read
     written = [next_tokens(reader, padded, lengths)]
     while len(written) < count:
         written.append(next_tokens(reader, written[-1][:, None], np.ones_like(lengths)))

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from configs import ACTIVATIONS, Config
 from program import read_options, show_progress, stop_on_ctrl_c
 
 from linnet import nnx
@@ -42,59 +43,59 @@ NAMES = {  # PyTorch's names, and ours
 
 
 class Unit(nnx.Module):
-    """A convolution without a bias, its normalization, and maybe a ReLU."""
+    """A convolution without a bias, its normalization, and maybe an activation."""
 
     def __init__(
-        self, into: int, out: int, size: int, stride: int = 1, relu: bool = True, *, rngs: nnx.Rngs
+        self, into: int, out: int, size: int, stride: int = 1, act: Any = None, *, rngs: nnx.Rngs
     ) -> None:
         options: dict[str, Any] = {"padding": size // 2, "use_bias": False, "rngs": rngs}
         self.conv = nnx.Conv(into, out, (size, size), strides=stride, **options)
         self.norm = nnx.BatchNorm(out, epsilon=1e-5, momentum=0.9, rngs=rngs)
-        self.relu = relu
+        self.act = act
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, into] to [B, H / stride, W / stride, out]."""
         x = self.norm(self.conv(x))
-        return nnx.relu(x) if self.relu else x
+        return x if self.act is None else self.act(x)
 
 
 class Block(nnx.Module):
     """Two convolutions, or three with fewer channels within, added to the identity."""
 
-    def __init__(
-        self, config: Mapping[str, Any], into: int, out: int, stride: int, *, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: Config, into: int, out: int, stride: int, *, rngs: nnx.Rngs) -> None:
+        act = self.act = config.one_of("hidden_act", ACTIVATIONS)
         unit = partial(Unit, rngs=rngs)
-        if config["layer_type"] == "bottleneck":
+        if config.one_of("layer_type", ["bottleneck", "basic"]) == "bottleneck":
             inner = out // 4
             early = config.get("downsample_in_bottleneck", False)  # as in the paper, not in PyTorch
             first, second = (stride, 1) if early else (1, stride)
             self.layers = nnx.List(
                 [
-                    unit(into, inner, 1, first),
-                    unit(inner, inner, 3, second),
-                    unit(inner, out, 1, relu=False),
+                    unit(into, inner, 1, first, act),
+                    unit(inner, inner, 3, second, act),
+                    unit(inner, out, 1),
                 ]
             )
         else:
-            self.layers = nnx.List([unit(into, out, 3, stride), unit(out, out, 3, relu=False)])
+            self.layers = nnx.List([unit(into, out, 3, stride, act), unit(out, out, 3)])
         changes = into != out or stride > 1
-        self.shortcut = unit(into, out, 1, stride, relu=False) if changes else None
+        self.shortcut = unit(into, out, 1, stride) if changes else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, into] to [B, H / stride, W / stride, out]."""
         y = x
         for unit in self.layers:
             y = unit(y)
-        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+        return self.act(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
 class ResNet(nnx.Module):
     """Classifies images (He et al. 2015, arXiv:1512.03385)."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         into = config["embedding_size"]
-        self.stem = Unit(config["num_channels"], into, 7, 2, rngs=rngs)
+        act = config.one_of("hidden_act", ACTIVATIONS)
+        self.stem = Unit(config["num_channels"], into, 7, 2, act, rngs=rngs)
         self.stages: nnx.List[Any] = nnx.List()
         halves = config.get("downsample_in_first_stage", False)
         for depth, out in zip(config["depths"], config["hidden_sizes"], strict=True):
@@ -103,7 +104,7 @@ class ResNet(nnx.Module):
             blocks += [block(into=out, stride=1) for _ in range(depth - 1)]
             self.stages.append(nnx.List(blocks))
             into, halves = out, True
-        self.head = nnx.Linear(into, len(config["id2label"]), rngs=rngs)
+        self.head = nnx.Linear(into, config.classes, rngs=rngs)
 
     def features(self, images: jax.Array) -> jax.Array:
         """The features [B, C] of images [B, H, W, C]."""
@@ -120,10 +121,16 @@ class ResNet(nnx.Module):
 
 def load_model(folder: Path) -> ResNet:
     """The model in a folder, in evaluation mode: it uses the running statistics."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    model = nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0)))
+    return filled(json.loads((folder / "config.json").read_text("utf-8")), load(folder))
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> ResNet:
+    """The model with these values, in evaluation mode."""
+    known = Config(config, "resnet.py", ["resnet"])
+    model = nnx.eval_shape(lambda: ResNet(known, rngs=nnx.Rngs(0)))
+    known.check()
     model.eval()
-    return from_torch(model, load(folder), rename=NAMES)
+    return from_torch(model, tensors, rename=NAMES)
 
 
 # Another task ------------------------------------------------------------------------------------

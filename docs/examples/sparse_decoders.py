@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import llama
 import numpy as np
-from decoders import AllHeads, normalizes_all
+from configs import ACTIVATIONS, Config
+from decoders import AllHeads, clipped, normalizes_all
 from llama import Checkpoint, Ids, logits, tokens_in, write
 from program import read_options
 
@@ -37,6 +38,8 @@ NAMES = {  # PyTorch's names, and ours
     ".experts.{n}.w3": "experts.{n}.up",
     ".experts.{n}.w2": "experts.{n}.down",
 }
+
+FAMILIES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "glm4_moe", "dots1")
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -64,13 +67,20 @@ class Mixture(nnx.Module):
         count = next(config[name] for name in names if config.get(name))
         biased = of.has(".router.bias")
         self.count, self.chosen = count, config["num_experts_per_tok"]
-        self.groups, self.chosen_groups = config.get("n_group") or 1, config.get("topk_group") or 1
-        self.renormalized = config.get("norm_topk_prob", True)
+        methods = None, "greedy", "group_limited_greedy", "noaux_tc"
+        grouped = config.one_of("topk_method", methods) != "greedy"
+        groups = config.get("n_group") or 1
+        self.groups = groups if grouped else 1
+        self.chosen_groups = config.get("topk_group") or 1
+        self.renormalized = renormalizes(config)
         self.factor = config.get("routed_scaling_factor") or 1.0
         self.router = nnx.Linear(width, count, use_bias=biased, **options)
-        if of.has(".e_score_correction_bias"):  # DeepSeek-V3 (arXiv:2412.19437)
+        corrected = of.has(".e_score_correction_bias")  # DeepSeek-V3 (arXiv:2412.19437)
+        if corrected:
             self.router = Router(width, count, **options)
-        glu: Any = partial(nnx.GLU, activation=llama.ACTIVATIONS[config["hidden_act"]], **options)
+        config.one_of("scoring_func", (None, "sigmoid" if corrected else "softmax"))
+        act = config.one_of("hidden_act", ACTIVATIONS)
+        glu: Any = partial(nnx.GLU, activation=act, **options)
         self.experts: Any = self.make_experts(glu, width, hidden or config["intermediate_size"])
         shared = config.get("shared_expert_intermediate_size")  # processes every token
         shared = shared or (hidden or 0) * (config.get("n_shared_experts") or 0)
@@ -148,6 +158,7 @@ class ClampedMixture(Mixture):
     def __init__(self, of: Checkpoint, *, rngs: nnx.Rngs) -> None:
         super().__init__(of, rngs=rngs)
         self.limit = of.config.get("swiglu_limit", 7.0)
+        self.slope = of.config.get("swiglu_alpha", 1.702)
 
     def make_experts(self, glu: Any, width: int, hidden: int) -> nnx.Module:
         """The experts."""
@@ -159,7 +170,7 @@ class ClampedMixture(Mixture):
         both = multiply(rows, p.gate_up_proj[...]) + p.gate_up_proj_bias[...][experts]
         gate = jnp.minimum(both[:, ::2], self.limit)
         up = jnp.clip(both[:, 1::2], -self.limit, self.limit)
-        hidden = (up + 1) * gate * nnx.sigmoid(1.702 * gate)
+        hidden = (up + 1) * gate * nnx.sigmoid(self.slope * gate)
         return multiply(hidden, p.down_proj[...]) + p.down_proj_bias[...][experts]
 
 
@@ -167,6 +178,7 @@ class Block(llama.Block):
     """Attention, then a mixture of experts."""
 
     def __init__(self, kind: dict[str, Any], of: Checkpoint, *, rngs: nnx.Rngs) -> None:
+        kind = {**kind, "qkv_dot_general": clipped(of.config.get("clip_qkv"))}
         super().__init__({**kind, "use_sinks": of.has(".sinks")}, of, 0, rngs=rngs)
         mixture = ClampedMixture if of.config["model_type"] == "gpt_oss" else Mixture
         self.mlp = mixture(of, rngs=rngs)
@@ -181,6 +193,7 @@ class Decoder(llama.Decoder):
 
     def __init__(self, of: Checkpoint, *, rngs: nnx.Rngs) -> None:
         super().__init__(of, rngs=rngs)
+        llama.require_fixed_positions(of.config)
         kinds, first = llama.kinds_of(of.config), of.config.get("first_k_dense_replace", 0)
         dense: Any = [partial(llama.Block, kind, of, 0) for kind in kinds]
         self.dense = nnx.Repeat(dense, first, rngs=rngs) if first else None
@@ -193,6 +206,17 @@ class Decoder(llama.Decoder):
         x = self.embed_tokens(jnp.asarray(tokens))
         x = x if self.dense is None else self.dense(x, lengths=lengths)
         return self.norm(self.layers(x, lengths=lengths))
+
+
+def renormalizes(config: Config) -> bool:
+    """Whether the weights of the chosen experts are divided by their sum."""
+    family = config["model_type"]
+    if family in ("mixtral", "gpt_oss"):
+        config.one_of("norm_topk_prob", (None, True))
+        return True
+    if family == "deepseek_v2":
+        return bool(config.one_of("norm_topk_prob", (None, False)))
+    return bool(config.get("norm_topk_prob", family not in ("qwen2_moe", "qwen3_moe", "olmoe")))
 
 
 def names_of(of: Checkpoint) -> Mapping[str, str]:
@@ -209,10 +233,18 @@ def dense_first(of: Checkpoint) -> dict[str, str]:
     return dense | {f"layers.{i}": f"layers.{i - first}" for i in sparse}
 
 
+def ignored(of: Checkpoint) -> list[str]:
+    """Layers after the last one, which predict further tokens in training."""
+    first, more = of.config["num_hidden_layers"], of.config.get("num_nextn_predict_layers") or 0
+    return [f"model.layers.{first + i}.*" for i in range(more)]
+
+
 def load_model(of: Checkpoint) -> Decoder:
     """The model with the checkpoint's values."""
-    model = nnx.eval_shape(lambda: Decoder(of, rngs=nnx.Rngs(0)))
-    return from_torch(model, of.tensors, rename=names_of(of))
+    known = of.known("sparse_decoders.py", FAMILIES)
+    model = nnx.eval_shape(lambda: Decoder(known, rngs=nnx.Rngs(0)))
+    known.config.check()
+    return from_torch(model, of.tensors, rename=names_of(of), ignore=ignored(of))
 
 
 def main() -> int:
@@ -230,7 +262,7 @@ def main() -> int:
         print(f"logits     differ by {error:.1e} from PyTorch's")
         print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
     print("writes    ", tokens_in(write(model, list(prompts), 12)))
-    back = to_torch(model, like=of.tensors, rename=names_of(of))
+    back = to_torch(model, like=of.tensors, rename=names_of(of), ignore=ignored(of))
     kept = sum(x.tobytes() == np.asarray(of.tensors[name]).tobytes() for name, x in back.items())
     print(f"back       {kept} of {len(of.tensors)} tensors as they were")
     return 0

@@ -22,16 +22,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from configs import ACTIVATIONS, Config
 from program import read_options
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-ACTIVATIONS: dict[str, Any] = {
-    "gelu": partial(nnx.gelu, approximate=False),
-    "gelu_new": nnx.gelu,
-    "relu": nnx.relu,
-}
 NAMES = {  # PyTorch's names, and ours
     "swin": "",
     "embeddings.patch_embeddings.projection": "patches",
@@ -65,7 +61,7 @@ class Block(nnx.Module):
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: Config,
         channels: int,
         heads: int,
         size: int,
@@ -74,7 +70,7 @@ class Block(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         norm = partial(nnx.LayerNorm, channels, epsilon=config["layer_norm_eps"], rngs=rngs)
-        hidden, act = int(config["mlp_ratio"] * channels), ACTIVATIONS[config["hidden_act"]]
+        hidden, act = int(config["mlp_ratio"] * channels), config.one_of("hidden_act", ACTIVATIONS)
         self.attention_norm, self.mlp_norm = norm(), norm()
         biased = config["qkv_bias"]
         self.attention = nnx.MultiHeadAttention(
@@ -149,7 +145,7 @@ class Merging(nnx.Module):
 class Stage(nnx.Module):
     """Blocks of one size, every other one of them shifted."""
 
-    def __init__(self, config: Mapping[str, Any], i: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, i: int, *, rngs: nnx.Rngs) -> None:
         channels, depth = config["embed_dim"] * 2**i, config["depths"][i]
         side = config["image_size"] // config["patch_size"] // 2**i
         size = min(config["window_size"], side)
@@ -169,7 +165,8 @@ class Stage(nnx.Module):
 class Swin(nnx.Module):
     """Classifies images."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
+        config.knows("num_layers", "hidden_size")
         width, patch, stages = config["embed_dim"], config["patch_size"], len(config["depths"])
         window, channels = (patch, patch), config["num_channels"]
         self.patches = nnx.Conv(channels, width, window, strides=patch, padding="VALID", rngs=rngs)
@@ -177,7 +174,7 @@ class Swin(nnx.Module):
         self.stages = nnx.List([Stage(config, i, rngs=rngs) for i in range(stages)])
         width *= 2 ** (stages - 1)
         self.last_norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
-        self.head = nnx.Linear(width, len(config["id2label"]), rngs=rngs)
+        self.head = nnx.Linear(width, config.classes, rngs=rngs)
 
     def features(self, images: jax.Array) -> jax.Array:
         """The features [B, H, W, C] of the last stage, for images [B, H, W, C]."""
@@ -198,7 +195,9 @@ def load_model(folder: Path) -> Swin:
 
 def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Swin:
     """The model with these values."""
-    model = nnx.eval_shape(lambda: Swin(config, rngs=nnx.Rngs(0)))
+    known = Config(config, "swin.py", ["swin"])
+    model = nnx.eval_shape(lambda: Swin(known, rngs=nnx.Rngs(0)))
+    known.check()
     return from_torch(model, tensors, rename=NAMES, ignore=IGNORED)
 
 

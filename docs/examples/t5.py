@@ -22,16 +22,12 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from configs import ACTIVATIONS, Config
 from program import read_options
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-ACTIVATIONS: dict[str, Any] = {
-    "relu": nnx.relu,
-    "gelu": partial(nnx.gelu, approximate=False),
-    "gelu_new": nnx.gelu,
-}
 NAMES = {  # PyTorch's names, and ours
     "lm_head": "head",
     "{stack}.block.0.layer.0.SelfAttention.relative_attention_bias": "{stack}.bias",
@@ -51,7 +47,8 @@ NAMES = {  # PyTorch's names, and ours
     ".v": "value",
     ".o": "out",
 }
-IGNORED = ["encoder.embed_tokens.*", "decoder.embed_tokens.*", "*EncDecAttention.relative*"]
+IGNORED = ["*EncDecAttention.relative*"]
+FAMILIES = ("t5", "mt5")
 Ids = jax.Array | np.ndarray
 Memory: TypeAlias = tuple[jax.Array, jax.Array]
 """Keys and values [L, B, S, H, D] of the encoder's features, in each layer of the decoder."""
@@ -62,7 +59,7 @@ Memory: TypeAlias = tuple[jax.Array, jax.Array]
 class Layer(nnx.Module):
     """Attention, in a decoder also to the encoder's features, then a feed-forward layer."""
 
-    def __init__(self, config: Mapping[str, Any], decodes: bool, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, decodes: bool, *, rngs: nnx.Rngs) -> None:
         width, heads = config["d_model"], config["num_heads"]
         norm = partial(nnx.RMSNorm, width, epsilon=config["layer_norm_epsilon"], rngs=rngs)
         attention = partial(
@@ -77,16 +74,15 @@ class Layer(nnx.Module):
             rngs=rngs,
         )
         kind = config.get("feed_forward_proj", "relu")  # "gated-gelu" means the approximate one
-        act = config.get("dense_act_fn") or ("gelu_new" if kind == "gated-gelu" else kind)
-        gated = kind.startswith("gated-")
+        gated, usual = kind.startswith("gated-"), kind.removeprefix("gated-")
+        usual = "gelu_new" if kind == "gated-gelu" else usual
+        act = config.one_of("dense_act_fn", ACTIVATIONS, usual)
         mlp: Any = nnx.GLU if gated else nnx.MLP
         self.attention_norm, self.attention = norm(), attention()
         self.cross_norm = norm() if decodes else None
         self.cross = attention() if decodes else None
         self.mlp_norm = norm()
-        self.mlp = mlp(
-            width, config["d_ff"], activation=ACTIVATIONS[act], use_bias=False, rngs=rngs
-        )
+        self.mlp = mlp(width, config["d_ff"], activation=act, use_bias=False, rngs=rngs)
 
     def __call__(
         self, x: jax.Array, *, memory: Memory | None, read: jax.Array | None, **options: Any
@@ -110,8 +106,9 @@ class Layer(nnx.Module):
 class Stack(nnx.Module):
     """The encoder or the decoder."""
 
-    def __init__(self, config: Mapping[str, Any], decodes: bool, *, rngs: nnx.Rngs) -> None:
-        layers = config["num_decoder_layers" if decodes else "num_layers"]
+    def __init__(self, config: Config, decodes: bool, *, rngs: nnx.Rngs) -> None:
+        layers = config["num_layers"]
+        layers = config.get("num_decoder_layers", layers) if decodes else layers
         self.bias = nnx.RelativePositionBias(
             config["num_heads"],
             config["relative_attention_num_buckets"],
@@ -149,9 +146,8 @@ class Stack(nnx.Module):
 class T5(nnx.Module):
     """Reads a text, and predicts each next token of another."""
 
-    def __init__(self, config: Mapping[str, Any], has_head: bool, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, has_head: bool, *, rngs: nnx.Rngs) -> None:
         width, words = config["d_model"], config["vocab_size"]
-        config = {"num_decoder_layers": config["num_layers"], **config}
         self.shared = nnx.Embed(words, width, rngs=rngs)
         self.encoder = Stack(config, False, rngs=rngs)
         self.decoder = Stack(config, True, rngs=rngs)
@@ -170,7 +166,8 @@ class T5(nnx.Module):
         """The logits [B, T, V] for `tokens` [B, T], after what `encode` returned."""
         x = self.shared(jnp.asarray(tokens))
         x = self.decoder(x, memory=memory, read=_mask(is_real), is_causal=True)
-        return self.shared.attend(x * self.factor) if self.head is None else self.head(x)
+        x = x * self.factor
+        return self.shared.attend(x) if self.head is None else self.head(x)
 
     def __call__(self, tokens: Ids, outputs: Ids, is_real: Ids | None = None) -> jax.Array:
         """The logits [B, T, V] for `outputs` [B, T], after reading `tokens` [B, S]."""
@@ -184,15 +181,25 @@ def _mask(is_real: Ids | None) -> jax.Array | None:
 def names_of(tensors: Mapping[str, Any]) -> dict[str, str]:
     """The renames; the feed-forward layer of T5 1.1 has a gate."""
     gated = any(".wi_0." in name for name in tensors)
-    return NAMES | {".mlp.wo": "mlp.down" if gated else "mlp.layers.1"}
+    names = NAMES | {".mlp.wo": "mlp.down" if gated else "mlp.layers.1"}
+    # Three tensors that are the same; a file may have any of them. Others raise an error.
+    shared = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
+    found = [name for name in shared if f"{name}.weight" in tensors]
+    return names | ({found[0]: "shared"} if found else {})
 
 
 def load_model(folder: Path) -> tuple[T5, Mapping[str, Any]]:
     """The model of a folder, and its config.json."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    tensors = load(folder)
-    model = nnx.eval_shape(lambda: T5(config, "lm_head.weight" in tensors, rngs=nnx.Rngs(0)))
-    return from_torch(model, tensors, rename=names_of(tensors), ignore=IGNORED), config
+    return filled(config, load(folder)), config
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> T5:
+    """The model with these values."""
+    known = Config(config, "t5.py", FAMILIES)
+    model = nnx.eval_shape(lambda: T5(known, "lm_head.weight" in tensors, rngs=nnx.Rngs(0)))
+    known.check()
+    return from_torch(model, tensors, rename=names_of(tensors), ignore=IGNORED)
 
 
 # Writing -----------------------------------------------------------------------------------------

@@ -22,16 +22,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from configs import ACTIVATIONS, Config
 from program import read_options
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-ACTIVATIONS: dict[str, Any] = {
-    "gelu": partial(nnx.gelu, approximate=False),
-    "gelu_new": nnx.gelu,
-    "relu": nnx.relu,
-}
 NAMES = {  # PyTorch's names, and ours
     **dict.fromkeys(("vit", "deit", "dinov2"), ""),
     "embeddings": "",
@@ -51,6 +47,7 @@ NAMES = {  # PyTorch's names, and ours
     ".layer_scale2.lambda1": "mlp_scale",
 }
 IGNORED = ["*mask_token"]  # for patches that a model has to guess in its training
+FAMILIES = ("vit", "deit", "dinov2")
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -58,17 +55,17 @@ IGNORED = ["*mask_token"]  # for patches that a model has to guess in its traini
 class Layer(nnx.Module):
     """Attention, then two dense layers; both are residual, in DINOv2 with a learned factor."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         width, hidden = config["hidden_size"], hidden_features(config)
         norm = partial(nnx.LayerNorm, width, epsilon=config["layer_norm_eps"], rngs=rngs)
-        act = ACTIVATIONS[config["hidden_act"]]
+        act = config.one_of("hidden_act", ACTIVATIONS)
         self.attention_norm, self.mlp_norm = norm(), norm()
         heads, biased = config["num_attention_heads"], config.get("qkv_bias", True)
         self.attention = nnx.MultiHeadAttention(
             heads, width, use_bias=biased, use_out_bias=True, decode=False, rngs=rngs
         )
         self.mlp = nnx.MLP(width, hidden, activation=act, rngs=rngs)
-        scaled = "layerscale_value" in config
+        scaled = config.get("layerscale_value") is not None
         self.attention_scale = nnx.Param(jnp.ones(width)) if scaled else 1.0
         self.mlp_scale = nnx.Param(jnp.ones(width)) if scaled else 1.0
 
@@ -86,9 +83,7 @@ class ViT(nnx.Module):
       tensors: the checkpoint's tensors, whose names say which parts the model has.
     """
 
-    def __init__(
-        self, config: Mapping[str, Any], tensors: Mapping[str, Any], *, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: Config, tensors: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
         def has(part: str) -> bool:
             return any(part in name for name in tensors)
 
@@ -109,9 +104,10 @@ class ViT(nnx.Module):
         )
         self.layers = nnx.Repeat(Layer, config["num_hidden_layers"], config, rngs=rngs)
         self.norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
-        self.pooler = nnx.Linear(width, width, rngs=rngs) if has("pooler.") else None
+        pooled = config.get("pooler_output_size") or width
+        self.pooler = nnx.Linear(width, pooled, rngs=rngs) if has("pooler.") else None
         self.of_all = config["model_type"] == "dinov2"  # its head also gets the patches' mean
-        head = partial(nnx.Linear, width * (1 + self.of_all), len(config["id2label"]), rngs=rngs)
+        head = partial(nnx.Linear, width * (1 + self.of_all), config.classes, rngs=rngs)
         self.head = head() if has("classifier.") else None
         self.distilled_head = head() if has("distillation_classifier.") else None
 
@@ -143,8 +139,9 @@ class ViT(nnx.Module):
         return (self.head(y) + self.distilled_head(x[:, 1])) / 2
 
 
-def hidden_features(config: Mapping[str, Any]) -> int:
+def hidden_features(config: Config) -> int:
     """The width within a feed-forward layer."""
+    config.knows("intermediate_size")
     if "mlp_ratio" in config:
         return int(config["hidden_size"] * config["mlp_ratio"])
     return int(config["intermediate_size"])
@@ -171,7 +168,9 @@ def load_model(folder: Path) -> tuple[ViT, Mapping[str, Any]]:
 
 def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> ViT:
     """The model with these values."""
-    model = nnx.eval_shape(lambda: ViT(config, tensors, rngs=nnx.Rngs(0)))
+    known = Config(config, "vit.py", FAMILIES)
+    model = nnx.eval_shape(lambda: ViT(known, tensors, rngs=nnx.Rngs(0)))
+    known.check()
     # The inputs of DINOv2's head are features of two kinds, not an image that was flattened.
     flattened = {"classifier": None} if model.of_all else None
     return from_torch(model, tensors, rename=NAMES, ignore=IGNORED, flattened=flattened)

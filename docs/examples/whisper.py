@@ -22,18 +22,13 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from configs import ACTIVATIONS, EXACT_GELU, Config
 from llama import Ids, tokens_in
 from program import read_options
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-ACTIVATIONS: dict[str, Any] = {
-    "gelu": partial(nnx.gelu, approximate=False),
-    "gelu_new": nnx.gelu,
-    "relu": nnx.relu,
-    "swish": nnx.silu,
-}
 NAMES = {  # PyTorch's names, and ours
     "model": "",
     "{stack}.layer_norm": "{stack}.norm",
@@ -54,7 +49,7 @@ Memory: TypeAlias = tuple[jax.Array, jax.Array]
 class Layer(nnx.Module):
     """Attention, in the decoder also to the encoder's features, then two dense layers."""
 
-    def __init__(self, config: Mapping[str, Any], stack: str, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, stack: str, *, rngs: nnx.Rngs) -> None:
         width, heads = config["d_model"], config[f"{stack}_attention_heads"]
         norm = partial(nnx.LayerNorm, width, epsilon=1e-5, rngs=rngs)
         attention = partial(nnx.MultiHeadAttention, heads, width, decode=False, rngs=rngs)
@@ -62,7 +57,7 @@ class Layer(nnx.Module):
         self.cross_norm = norm() if stack == "decoder" else None
         self.cross = attention() if stack == "decoder" else None
         self.mlp_norm = norm()
-        act = ACTIVATIONS[config["activation_function"]]
+        act = config.one_of("activation_function", ACTIVATIONS)
         self.mlp = nnx.MLP(width, config[f"{stack}_ffn_dim"], activation=act, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, memory: Memory | None, is_causal: bool) -> jax.Array:
@@ -83,7 +78,7 @@ class Layer(nnx.Module):
 class Encoder(nnx.Module):
     """Two convolutions over time, the second of which halves it, then layers of attention."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         width = config["d_model"]
         conv = partial(nnx.Conv, kernel_size=(3,), padding=1, rngs=rngs)
         self.conv1 = conv(config["num_mel_bins"], width)
@@ -91,7 +86,7 @@ class Encoder(nnx.Module):
         self.embed_positions = nnx.Embed(config["max_source_positions"], width, rngs=rngs)
         self.layers = nnx.Repeat(Layer, config["encoder_layers"], config, "encoder", rngs=rngs)
         self.norm = nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
-        self.act = ACTIVATIONS["gelu"]
+        self.act = EXACT_GELU
 
     def __call__(self, sound: jax.Array) -> jax.Array:
         """The features [B, S, W] of a spectrogram [B, F, M]."""
@@ -103,14 +98,14 @@ class Encoder(nnx.Module):
 class Decoder(nnx.Module):
     """Predicts each next token of the text."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         embed = partial(nnx.Embed, features=config["d_model"], rngs=rngs)
         self.embed_tokens = embed(config["vocab_size"])
         self.embed_positions = embed(config["max_target_positions"])
         layers: dict[str, Any] = {"per_layer": ["memory"], "rngs": rngs}
         self.layers = nnx.Repeat(Layer, config["decoder_layers"], config, "decoder", **layers)
         self.norm = nnx.LayerNorm(config["d_model"], epsilon=1e-5, rngs=rngs)
-        self.factor = config["d_model"] ** 0.5 if config.get("scale_embedding") else 1.0
+        config.one_of("scale_embedding", (None, False))
 
     def remember(self, features: jax.Array) -> Memory:
         """The keys and values of the encoder's features [B, S, W], for all layers."""
@@ -123,7 +118,7 @@ class Decoder(nnx.Module):
 
     def __call__(self, tokens: Ids, memory: Memory, first: Any = 0) -> jax.Array:
         """The logits [B, T, V] for `tokens` [B, T], which begin at position `first`."""
-        x = self.embed_tokens(jnp.asarray(tokens)) * self.factor
+        x = self.embed_tokens(jnp.asarray(tokens))
         x = x + self.embed_positions(first + jnp.arange(tokens.shape[1]))
         x = self.norm(self.layers(x, memory=memory, is_causal=True))
         return self.embed_tokens.attend(x)
@@ -132,7 +127,8 @@ class Decoder(nnx.Module):
 class Whisper(nnx.Module):
     """Transcribes the spectrogram of speech."""
 
-    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
+        config.knows("num_hidden_layers")
         self.encoder, self.decoder = Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)
 
     def __call__(self, sound: Any, tokens: Ids) -> jax.Array:
@@ -143,8 +139,15 @@ class Whisper(nnx.Module):
 def load_model(folder: Path) -> tuple[Whisper, Mapping[str, Any]]:
     """The model of a folder, and its config.json."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    model = nnx.eval_shape(lambda: Whisper(config, rngs=nnx.Rngs(0)))
-    return from_torch(model, load(folder), rename=NAMES), config
+    return filled(config, load(folder)), config
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Whisper:
+    """The model with these values."""
+    known = Config(config, "whisper.py", ["whisper"])
+    model = nnx.eval_shape(lambda: Whisper(known, rngs=nnx.Rngs(0)))
+    known.check()
+    return from_torch(model, tensors, rename=NAMES)
 
 
 # Writing -----------------------------------------------------------------------------------------

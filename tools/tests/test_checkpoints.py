@@ -119,7 +119,8 @@ def test_a_resnet_of_basic_blocks():
     resnet = example("resnet")
     config = json.loads((CHECKPOINTS / "resnet" / "config.json").read_text("utf-8"))
     config |= {"layer_type": "basic", "depths": [1, 2], "hidden_sizes": [16, 32]}
-    model = nnx.eval_shape(lambda: resnet.ResNet(config, rngs=nnx.Rngs(0)))
+    known = example("configs").Config(config, "resnet.py")
+    model = nnx.eval_shape(lambda: resnet.ResNet(known, rngs=nnx.Rngs(0)))
     assert [len(block.layers) for stage in model.stages for block in stage] == [2, 2, 2]
     shape = jnp.zeros((1, 32, 32, 3))
     assert nnx.eval_shape(lambda m: m(shape), model).shape == (1, 5)
@@ -179,7 +180,10 @@ def test_convnext(monkeypatch, capsys, tmp_path):
     assert "61 of 61 tensors as they were" in printed
 
 
-@pytest.mark.parametrize(("name", "tensors"), [("clip", 78), ("swin", 62), ("bart", 92)])
+@pytest.mark.parametrize(
+    ("name", "tensors"),
+    [("clip", 78), ("swin", 62), ("bart", 92), ("wav2vec2", 49), ("deberta", 42)],
+)
 def test_programs_that_compare(name, tensors, monkeypatch, capsys, tmp_path):
     run(name, monkeypatch, "--out", str(tmp_path))
     printed = capsys.readouterr().out
@@ -219,7 +223,7 @@ def made(example, data, name):
     return example.filled(config, drawn(shapes))
 
 
-@pytest.mark.parametrize("name", ["roberta", "distilbert", "electra", "albert"])
+@pytest.mark.parametrize("name", ["roberta", "distilbert", "electra", "albert", "mpnet"])
 def test_other_encoders(name, encoders):
     bert = example("bert")
     is_real = encoders[f"{name}.in.attention_mask"]

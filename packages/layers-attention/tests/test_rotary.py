@@ -216,6 +216,11 @@ YARN = {"type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096
             "full_attention",
             Rotary(scaling=YaRNScaling(40.0, 4096, attention_factor=1.0)),
         ),
+        (  # HunYuan's, for texts of any length
+            {"rope_scaling": {"type": "dynamic", "alpha": 50.0, "factor": 1.0}},
+            "full_attention",
+            Rotary(scaling=NTKScaling(50.0)),
+        ),
     ],
 )
 def test_configurations(config, layer_type, expected):

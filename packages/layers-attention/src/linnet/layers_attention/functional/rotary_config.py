@@ -121,7 +121,12 @@ def _llama3(rope: Mapping[str, Any], config: Mapping[str, Any], length: int | No
 def _dynamic(
     rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None
 ) -> Scaling | None:
-    """NTK-aware scaling by the ratio of the text's length to that in training."""
+    """NTK-aware scaling by the ratio of the text's length to that in training.
+
+    HunYuan's configurations have the factor for all lengths, as "alpha".
+    """
+    if rope.get("alpha"):
+        return NTKScaling(rope["alpha"])
     trained = _original_length(config)
     if length is None or length <= trained:
         return None

@@ -1,0 +1,254 @@
+"""wav2vec 2.0 and HuBERT from a Hugging Face checkpoint: features of speech, and its letters.
+
+    python docs/examples/wav2vec2.py [CHECKPOINT]
+
+CHECKPOINT is a folder with the config.json and model.safetensors of a wav2vec 2.0 (Baevski et al.
+2020, arXiv:2006.11477) or a HuBERT (Hsu et al. 2021, arXiv:2106.07447). If it is omitted, a tiny
+model with random weights is loaded. Convolutions turn the samples of a sound into frames, a
+transformer encodes these, and a model for transcription returns the logits of each frame's letter
+(CTC, Graves et al. 2006). If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
+The program needs linnet.
+
+Shapes: B sounds, S samples, T frames, C channels, W width, V letters.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from configs import ACTIVATIONS, Config
+from program import read_options
+
+from linnet import nnx
+from linnet.module_core.layers.torch_layout import Layout, same
+from linnet.weights import from_torch, load, to_torch
+
+NAMES = {  # PyTorch's names, and ours
+    **dict.fromkeys(("wav2vec2", "hubert"), ""),
+    "feature_extractor.conv_layers": "convolutions",
+    "feature_projection": "project",
+    "encoder.pos_conv_embed.conv": "positions",
+    "encoder.layer_norm": "norm",
+    "encoder.layers": "layers",
+    "lm_head": "head",
+    ".layer_norm": "norm",
+    ".final_layer_norm": "mlp_norm",
+    ".feed_forward.intermediate_dense": "mlp.layers.0",
+    ".feed_forward.output_dense": "mlp.layers.1",
+}
+# What replaces masked frames in training, and other parts that only training needs.
+IGNORED = ["*masked_spec_embed", "quantizer.*", "project_q.*", "project_hid.*"]
+FAMILIES = ("wav2vec2", "hubert")
+
+# The model ---------------------------------------------------------------------------------------
+
+
+class Frames(nnx.Module):
+    """A convolution that shortens the sound, a normalization, and an activation.
+
+    Args:
+      config: sizes and options.
+      i: which of the convolutions it is.
+    """
+
+    def __init__(self, config: Config, i: int, *, rngs: nnx.Rngs) -> None:
+        into, out = [1, *config["conv_dim"]][i : i + 2]
+        self.window, self.stride = config["conv_kernel"][i], config["conv_stride"][i]
+        self.conv = nnx.Conv(
+            into,
+            out,
+            (self.window,),
+            strides=self.stride,
+            padding="VALID",
+            use_bias=config.get("conv_bias", False),
+            rngs=rngs,
+        )
+        self.norm: Any = None
+        if config.one_of("feat_extract_norm", ["group", "layer"]) == "layer":
+            self.norm = nnx.LayerNorm(out, epsilon=1e-5, rngs=rngs)
+        elif i == 0:  # each channel over all samples
+            self.norm = nnx.GroupNorm(out, out, epsilon=1e-5, rngs=rngs)
+        self.act = config.one_of("feat_extract_activation", ACTIVATIONS)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, C] to [B, T / stride, out]."""
+        x = self.conv(x)
+        return self.act(x if self.norm is None else self.norm(x))
+
+    def length(self, before: Any) -> Any:
+        """The number of frames that the window covers."""
+        return (before - self.window) // self.stride + 1
+
+
+class Positions(nnx.Module):
+    """Features of a frame's surroundings: a convolution of a wide window, in groups of channels.
+
+    The kernel has a length for each step of the window (weight normalization, arXiv:1602.07868).
+    """
+
+    __torch_layout__ = Layout(
+        (
+            same("parametrizations.weight.original0|weight_g", "lengths"),
+            same("parametrizations.weight.original1|weight_v", "directions"),
+        )
+    )
+
+    def __init__(self, config: Config) -> None:
+        width, window = config["hidden_size"], config["num_conv_pos_embeddings"]
+        self.groups = config["num_conv_pos_embedding_groups"]
+        self.lengths = nnx.Param(jnp.ones((1, 1, window)))
+        self.directions = nnx.Param(jnp.ones((width, width // self.groups, window)))
+        self.bias = nnx.Param(jnp.zeros(width))
+        self.act = config.one_of("feat_extract_activation", ACTIVATIONS)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, W], as given."""
+        v = self.directions[...]
+        kernel = v * self.lengths[...] / jnp.linalg.norm(v, axis=(0, 1), keepdims=True)
+        half = v.shape[-1] // 2
+        y = jax.lax.conv_general_dilated(
+            x,
+            kernel.transpose(2, 1, 0),
+            window_strides=(1,),
+            padding=[(half, v.shape[-1] - 1 - half)],
+            dimension_numbers=("NTC", "TIO", "NTC"),
+            feature_group_count=self.groups,
+        )
+        return self.act(y + self.bias[...])
+
+
+class Project(nnx.Module):
+    """From the channels of the last convolution to the width of the transformer."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
+        channels = config["conv_dim"][-1]
+        normalizes = config.get("feat_proj_layer_norm", True)
+        epsilon = config["layer_norm_eps"]
+        self.norm = nnx.LayerNorm(channels, epsilon=epsilon, rngs=rngs) if normalizes else None
+        self.projection = nnx.Linear(channels, config["hidden_size"], rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, C] to [B, T, W]."""
+        return self.projection(x if self.norm is None else self.norm(x))
+
+
+class Layer(nnx.Module):
+    """Attention, then two dense layers; both are residual, and normalized before or after."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
+        width, heads = config["hidden_size"], config["num_attention_heads"]
+        norm = partial(nnx.LayerNorm, width, epsilon=config["layer_norm_eps"], rngs=rngs)
+        act = config.one_of("hidden_act", ACTIVATIONS)
+        self.norm, self.mlp_norm = norm(), norm()
+        self.attention = nnx.MultiHeadAttention(heads, width, decode=False, rngs=rngs)
+        self.mlp = nnx.MLP(width, config["intermediate_size"], activation=act, rngs=rngs)
+        self.normalizes_first = config.get("do_stable_layer_norm", False)
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        """The features [B, T, W], given the previous layer's."""
+        for norm, layer in (
+            (self.norm, partial(self.attention, mask=mask)),
+            (self.mlp_norm, self.mlp),
+        ):
+            x = x + layer(norm(x)) if self.normalizes_first else norm(x + layer(x))
+        return x
+
+
+class Wav2Vec2(nnx.Module):
+    """Features of speech, and the logits of its letters if the model has a head.
+
+    Args:
+      config: sizes and options.
+      letters: V; 0 without a head.
+    """
+
+    def __init__(self, config: Config, letters: int, *, rngs: nnx.Rngs) -> None:
+        width = config["hidden_size"]
+        config.knows("num_feat_extract_layers")
+        count = len(config["conv_dim"])
+        self.convolutions = nnx.List([Frames(config, i, rngs=rngs) for i in range(count)])
+        self.project = Project(config, rngs=rngs)
+        self.positions = Positions(config)
+        self.norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
+        self.layers = nnx.Repeat(Layer, config["num_hidden_layers"], config, rngs=rngs)
+        self.normalizes_last = config.get("do_stable_layer_norm", False)
+        self.head = nnx.Linear(width, letters, rngs=rngs) if letters else None
+
+    def features(self, sounds: Any, lengths: Any = None) -> jax.Array:
+        """The features [B, T, W] of `sounds` [B, S], of which each has `lengths` [B] samples."""
+        x, mask = jnp.asarray(sounds)[..., None], None
+        for layer in self.convolutions:
+            x = layer(x)
+            lengths = None if lengths is None else layer.length(lengths)
+        x = self.project(x)
+        if lengths is not None:
+            is_real = jnp.arange(x.shape[1]) < jnp.asarray(lengths)[:, None]  # [B, T]
+            x, mask = x * is_real[..., None], is_real[:, None, None]
+        x = x + self.positions(x)
+        if self.normalizes_last:
+            return self.norm(self.layers(x, mask))
+        return self.layers(self.norm(x), mask)
+
+    def __call__(self, sounds: Any, lengths: Any = None) -> jax.Array:
+        """The logits [B, T, V]; without a head, the features [B, T, W]."""
+        x = self.features(sounds, lengths)
+        return x if self.head is None else self.head(x)
+
+
+def load_model(folder: Path) -> tuple[Wav2Vec2, Mapping[str, Any]]:
+    """The model of a folder, and its config.json."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return filled(config, load(folder)), config
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Wav2Vec2:
+    """The model with these values."""
+    known = Config(config, "wav2vec2.py", FAMILIES)
+    letters = known["vocab_size"] if "lm_head.weight" in tensors else 0
+    model = nnx.eval_shape(lambda: Wav2Vec2(known, letters, rngs=nnx.Rngs(0)))
+    known.check()
+    return from_torch(model, tensors, rename=NAMES, ignore=IGNORED)
+
+
+@nnx.jit
+def logits(model: Wav2Vec2, sounds: Any, lengths: Any = None) -> jax.Array:
+    """The logits of the model, compiled once for sounds of one size."""
+    return model(sounds, lengths)
+
+
+def letters_of(row: np.ndarray, blank: int) -> list[int]:
+    """The letters of frames [T], without those that repeat the one before, and blanks."""
+    changes = np.append(True, row[1:] != row[:-1])
+    return [int(letter) for letter in row[changes] if letter != blank]
+
+
+def main() -> int:
+    """Loads the model, compares its outputs, and returns the exit status."""
+    options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="wav2vec2")
+    folder = options.checkpoint
+    model, config = load_model(folder)
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {folder.name}, {count:,} parameters")
+    sounds = np.random.default_rng(options.seed).normal(size=(2, 400)).astype(np.float32)
+    if (expected := folder / "expected.npz").exists():
+        torch = np.load(expected)
+        sounds = torch["in.input_values"]
+        error = np.abs(logits(model, sounds) - torch["out.logits"]).max()
+        print(f"logits     differ by {error:.1e} from PyTorch's")
+    for row in np.asarray(logits(model, sounds).argmax(-1)):
+        print("letters   ", *letters_of(row, config["pad_token_id"]))
+    tensors = load(folder)
+    back = to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED)
+    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
+    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
