@@ -169,7 +169,7 @@ class Config(dict[str, Any]):
         if value not in list(known):
             raise ValueError(
                 f"config.json has {name} = {value!r}, which {self.program} doesn't compute."
-                f" It knows {', '.join(map(repr, known))}."
+                f" Known: {', '.join(map(repr, known))}."
             )
         return known[value] if isinstance(known, Mapping) else value
 

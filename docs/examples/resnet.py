@@ -63,7 +63,7 @@ class Block(nnx.Module):
     """Two convolutions, or three with fewer channels within, added to the identity."""
 
     def __init__(self, config: Config, into: int, out: int, stride: int, *, rngs: nnx.Rngs) -> None:
-        act = self.act = config.one_of("hidden_act", ACTIVATIONS)
+        self.act = config.one_of("hidden_act", ACTIVATIONS)
         unit = partial(Unit, rngs=rngs)
         if config.one_of("layer_type", ["bottleneck", "basic"]) == "bottleneck":
             inner = out // 4
@@ -71,13 +71,13 @@ class Block(nnx.Module):
             first, second = (stride, 1) if early else (1, stride)
             self.layers = nnx.List(
                 [
-                    unit(into, inner, 1, first, act),
-                    unit(inner, inner, 3, second, act),
+                    unit(into, inner, 1, first, nnx.relu),
+                    unit(inner, inner, 3, second, nnx.relu),
                     unit(inner, out, 1),
                 ]
             )
         else:
-            self.layers = nnx.List([unit(into, out, 3, stride, act), unit(out, out, 3)])
+            self.layers = nnx.List([unit(into, out, 3, stride, nnx.relu), unit(out, out, 3)])
         changes = into != out or stride > 1
         self.shortcut = unit(into, out, 1, stride) if changes else None
 

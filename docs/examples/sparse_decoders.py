@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import llama
 import numpy as np
 from configs import ACTIVATIONS, Config
-from decoders import AllHeads, clipped, normalizes_all
+from decoders import AllHeads, normalizes_all
 from llama import Checkpoint, Ids, logits, tokens_in, write
 from program import read_options
 
@@ -178,7 +178,7 @@ class Block(llama.Block):
     """Attention, then a mixture of experts."""
 
     def __init__(self, kind: dict[str, Any], of: Checkpoint, *, rngs: nnx.Rngs) -> None:
-        kind = {**kind, "qkv_dot_general": clipped(of.config.get("clip_qkv"))}
+        of.config.one_of("clip_qkv", [None])
         super().__init__({**kind, "use_sinks": of.has(".sinks")}, of, 0, rngs=rngs)
         mixture = ClampedMixture if of.config["model_type"] == "gpt_oss" else Mixture
         self.mlp = mixture(of, rngs=rngs)

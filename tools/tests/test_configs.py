@@ -1,7 +1,7 @@
 """Options of config.json that change what a model computes: examples honor them, or raise an error.
 
-The expected numbers are in `data/decoders.npz` (see test_other_decoders.py); here are the options
-that are refused, and those of tensors that a file has or lacks.
+The expected numbers are in `data/decoders.npz` (see test_other_decoders.py); these are the options
+that raise an error, and tensors that a file has or lacks.
 """
 
 import importlib
@@ -55,8 +55,8 @@ def build(name, config, tensors=None):
 
 
 ONE = {"lm_head.weight": np.zeros((2, 2), np.float32)}  # whose dtype is that of the model
-# The program, the model, options that it doesn't compute, and what the error says of them.
-REFUSED = [
+# The program, the model, options that it does not compute, and the text of the error.
+UNKNOWN = [
     ("llama", "llama", {"model_type": "cohere"}, "model_type = 'cohere'"),
     ("llama", "llama", {"hidden_act": "softplus"}, "hidden_act = 'softplus'"),
     ("llama", "llama", {"quantization_config": {"bits": 4}}, "quantization_config = "),
@@ -75,6 +75,7 @@ REFUSED = [
     ("sparse_decoders", "qwen2_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step = 2"),
     ("deepseek", "deepseek_v2", {"norm_topk_prob": True}, "norm_topk_prob = True"),
     ("whisper", "whisper", {"scale_embedding": True}, "scale_embedding = True"),
+    ("sparse_decoders", "olmoe", {"clip_qkv": 8.0}, "clip_qkv = 8.0"),
     ("vit", "dinov2", {"use_swiglu_ffn": True}, "use_swiglu_ffn = True"),
     ("vit", "deit", {"pooler_act": "relu"}, "pooler_act = 'relu'"),
     ("swin", "swin", {"use_absolute_embeddings": True}, "use_absolute_embeddings = True"),
@@ -85,8 +86,8 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "model", "options", "match"), REFUSED)
-def test_refused(name, model, options, match):
+@pytest.mark.parametrize(("name", "model", "options", "match"), UNKNOWN)
+def test_errors(name, model, options, match):
     with pytest.raises((ValueError, ArgumentError), match=match):
         build(name, config_of(model) | options)
 
