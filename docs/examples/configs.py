@@ -87,7 +87,7 @@ HARMLESS = (
     # Inputs, outputs and generated texts.
     *("*_token_id", "*token_ids", "*id2label", "*label2id", "*num_labels", "_num_labels"),
     *("output_*", "return_dict*", "use_cache", "prefix", "*suppress_tokens", "begin_suppress*"),
-    *("max_length", "min_length", "num_beams*", "num_return_*", "length_penalty", "top_*"),
+    *("*max_length", "min_*length", "num_beam*", "num_return_*", "length_penalty", "top_*"),
     *("early_stopping", "no_repeat_*", "*repetition_penalty", "diversity_penalty", "do_sample"),
     *("temperature", "typical_p", "bad_words_ids", "encoder_no_repeat*", "force_bos_*"),
     *("summary_*", "problem_type", "task_specific_params", "finetuning_task", "*forced_decoder*"),
@@ -95,6 +95,7 @@ HARMLESS = (
     *("encoder_stride", "median_filter_width", "use_weighted_layer_sum", "static_position_*"),
     *("is_encoder_decoder", "cross_attention_hidden_size", "sinusoidal_pos_embds", "vocab_size"),
     *("pad_index", "eos_index", "bos_index", "unk_index", "extra_pos_embeddings", "save_step"),
+    *("add_fpn", "auxiliary_*", "pool_scales", "semantic_loss_*", "use_auxiliary_head"),
     *("learned_pos_emb", "cache_implementation", "use_gated_activation", "use_parallel_*"),
     *("use_embedding_sharing", "layer_switch", "order_of_interleaved_layers"),
     # Files and programs.

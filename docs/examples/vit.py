@@ -3,16 +3,17 @@
     python docs/examples/vit.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a ViT (arXiv:2010.11929),
-DeiT (arXiv:2012.12877) or DINOv2 (arXiv:2304.07193) model. If it is omitted, a tiny model with
-random weights is loaded. Images may be larger than in training: position embeddings are
-interpolated. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program
-needs linnet.
+DeiT (arXiv:2012.12877), DINOv2 (arXiv:2304.07193) or BEiT (arXiv:2106.08254) model. If it is
+omitted, a tiny model with random weights is loaded. Images may be larger than in training: position
+embeddings are interpolated. BEiT has biases for distances instead, and images of one size. If
+CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B batch; H height; W width; C channels, last here and first in PyTorch; h rows and w columns
 of patches; T = 1 + h·w tokens, the first of which is for the image as a whole; F features.
 """
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -29,25 +30,29 @@ from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
 NAMES = {  # PyTorch's names, and ours
-    **dict.fromkeys(("vit", "deit", "dinov2"), ""),
+    **dict.fromkeys(("vit", "deit", "dinov2", "beit"), ""),
     "embeddings": "",
     "patch_embeddings.projection": "patches",
+    "encoder.relative_position_bias.relative_position_bias_table": "table",
+    "shared_position_bias.relative_position_bias_table": "table",
     "encoder.layer": "layers",
-    "layernorm": "norm",
+    **dict.fromkeys(("layernorm", "pooler.layernorm"), "norm"),
     "pooler.dense": "pooler",
     **dict.fromkeys(("classifier", "cls_classifier"), "head"),
     "distillation_classifier": "distilled_head",
+    ".attention.attention.relative_position_bias.relative_position_bias_table": "table",
+    ".relative_position_bias.relative_position_bias_table": "table",
     ".attention.attention": "attention",
     ".attention.output.dense": "attention.out",
     **dict.fromkeys((".layernorm_before", ".norm1"), "attention_norm"),
     **dict.fromkeys((".layernorm_after", ".norm2"), "mlp_norm"),
     **dict.fromkeys((".intermediate.dense", ".mlp.fc1"), "mlp.layers.0"),
     **dict.fromkeys((".output.dense", ".mlp.fc2"), "mlp.layers.1"),
-    ".layer_scale1.lambda1": "attention_scale",
-    ".layer_scale2.lambda1": "mlp_scale",
+    **dict.fromkeys((".layer_scale1.lambda1", ".lambda_1"), "attention_scale"),
+    **dict.fromkeys((".layer_scale2.lambda1", ".lambda_2"), "mlp_scale"),
 }
 IGNORED = ["*mask_token"]  # for patches that a model has to guess in its training
-FAMILIES = ("vit", "deit", "dinov2")
+FAMILIES = ("vit", "deit", "dinov2", "beit")
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -65,13 +70,16 @@ class Layer(nnx.Module):
             heads, width, use_bias=biased, use_out_bias=True, decode=False, rngs=rngs
         )
         self.mlp = nnx.MLP(width, hidden, activation=act, rngs=rngs)
-        scaled = config.get("layerscale_value") is not None
+        # DINOv2 and BEiT; the latter may also have a table of biases in each layer.
+        scaled = bool(config.get("layerscale_value") or config.get("layer_scale_init_value"))
+        self.table = bias_table(config) if config.get("use_relative_position_bias") else None
         self.attention_scale = nnx.Param(jnp.ones(width)) if scaled else 1.0
         self.mlp_scale = nnx.Param(jnp.ones(width)) if scaled else 1.0
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """The features [B, T, F], given those of the previous layer."""
-        x = x + self.attention_scale * self.attention(self.attention_norm(x))
+    def __call__(self, x: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+        """The features [B, T, F], given those of the previous layer; `bias` is [1, H, T, T]."""
+        bias = bias if self.table is None else bias_of(self.table)
+        x = x + self.attention_scale * self.attention(self.attention_norm(x), bias=bias)
         return x + self.mlp_scale * self.mlp(self.mlp_norm(x))
 
 
@@ -93,7 +101,12 @@ class ViT(nnx.Module):
         self.distillation_token = token() if has("distillation_token") else None
         self.grid = size // patch
         count = self.grid**2 + (1 if self.distillation_token is None else 2)
-        self.position_embeddings = nnx.Param(jnp.zeros((1, count, width)))
+        self.position_embeddings: nnx.Param[jax.Array] | None = None
+        if config.get("use_absolute_position_embeddings", True):
+            self.position_embeddings = nnx.Param(jnp.zeros((1, count, width)))
+        shared = config.get("use_shared_relative_position_bias", False)
+        self.table = bias_table(config) if shared else None
+        self.of_patches = config.get("use_mean_pooling", False)  # otherwise of the first token
         self.patches = nnx.Conv(
             config["num_channels"],
             width,
@@ -105,31 +118,40 @@ class ViT(nnx.Module):
         self.layers = nnx.Repeat(Layer, config["num_hidden_layers"], config, rngs=rngs)
         self.norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
         pooled = config.get("pooler_output_size") or width
-        self.pooler = nnx.Linear(width, pooled, rngs=rngs) if has("pooler.") else None
+        self.pooler = nnx.Linear(width, pooled, rngs=rngs) if has("pooler.dense.") else None
         self.of_all = config["model_type"] == "dinov2"  # its head also gets the patches' mean
         head = partial(nnx.Linear, width * (1 + self.of_all), config.classes, rngs=rngs)
         self.head = head() if has("classifier.") else None
         self.distilled_head = head() if has("distillation_classifier.") else None
 
     def features(self, images: jax.Array) -> jax.Array:
-        """The features [B, T, F] of images [B, H, W, C]."""
+        """The features [B, T, F] of images [B, H, W, C]; BEiT normalizes their mean instead."""
         x = self.patches(images)  # [B, h, w, F]
         batch, height, wide, width = x.shape
         tokens = [t for t in (self.cls_token, self.distillation_token) if t is not None]
-        first, grid = jnp.split(self.position_embeddings[...], [len(tokens)], axis=1)
+        count = len(tokens)
+        first, grid = jnp.zeros((1, count, width)), jnp.zeros((1, height * wide, width))
+        if self.position_embeddings is not None:
+            first, grid = jnp.split(self.position_embeddings[...], [count], axis=1)
         if (height, wide) != (self.grid, self.grid):
+            if self.position_embeddings is None:
+                raise ValueError(f"The images have {height} x {wide} patches, not {self.grid}².")
             grid = grid.reshape(self.grid, self.grid, width)
             rows, columns = cubic(self.grid, height), cubic(self.grid, wide)
             grid = jnp.einsum("yi,xj,ijf->yxf", rows, columns, grid).astype(x.dtype)
         x = x.reshape(batch, -1, width) + grid.reshape(1, -1, width)
         start = jnp.concatenate([t[...] for t in tokens], axis=1) + first
         start = jnp.broadcast_to(start, (batch, *start.shape[1:]))
-        return self.norm(self.layers(jnp.concatenate([start, x], axis=1)))
+        x = self.layers(
+            jnp.concatenate([start, x], axis=1),
+            None if self.table is None else bias_of(self.table),
+        )
+        return x if self.of_patches else self.norm(x)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """The logits [B, classes] of images [B, H, W, C]; without a head, the image's features."""
         x = self.features(images)
-        y = x[:, 0]
+        y = self.norm(x[:, 1:].mean(1)) if self.of_patches else x[:, 0]
         if self.of_all:
             y = jnp.concatenate([y, x[:, 1:].mean(1)], axis=-1)
         if self.head is None:
@@ -137,6 +159,23 @@ class ViT(nnx.Module):
         if self.distilled_head is None:
             return self.head(y)
         return (self.head(y) + self.distilled_head(x[:, 1])) / 2
+
+
+def bias_table(config: Config) -> nnx.Param[jax.Array]:
+    """A bias for each distance of two patches and each head, then those of the first token."""
+    side = 2 * (config["image_size"] // config["patch_size"]) - 1
+    return nnx.Param(jnp.zeros((side**2 + 3, config["num_attention_heads"])))
+
+
+def bias_of(table: nnx.Param[jax.Array]) -> jax.Array:
+    """The bias of each query and key: [1, H, T, T]."""
+    last = table.shape[0] - 3  # the first token to a patch, a patch to it, and it to itself
+    side = math.isqrt(last)
+    at = np.indices(2 * ((side + 1) // 2,)).reshape(2, -1)  # rows and columns
+    rows, columns = at[:, :, None] - at[:, None] + side // 2
+    index = np.pad(rows * side + columns, ((1, 0), (1, 0)))
+    index[0], index[:, 0], index[0, 0] = last, last + 1, last + 2
+    return table[...][index].transpose(2, 0, 1)[None]
 
 
 def hidden_features(config: Config) -> int:

@@ -251,7 +251,7 @@ def test_siglip(encoders):
     near(logits, encoders["siglip.out.logits_per_image"], 1e-4, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["deit", "dinov2", "convnextv2"])
+@pytest.mark.parametrize("name", ["deit", "dinov2", "beit", "convnextv2"])
 def test_other_images(name):
     """Weights are drawn as in test_other_decoders.py, and transformers 5.24 computed the logits."""
     with np.load(Path(__file__).parent / "data" / "images.npz") as file:
