@@ -28,6 +28,7 @@ import whisper
 from configs import Config
 from llama import Ids, tokens_in
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -220,21 +221,16 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="bart")
     folder = options.checkpoint
     model, config = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
     rng, start = np.random.default_rng(options.seed), config["decoder_start_token_id"]
     texts = list(rng.integers(3, config["vocab_size"], (2, 8)))
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         texts, outputs = list(torch["in.input_ids"]), torch["in.decoder_input_ids"]
-        error = np.abs(logits(model, np.stack(texts), outputs) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(logits(model, np.stack(texts), outputs), torch["out.logits"])
     texts[1] = texts[1][:-3]
     print("writes    ", tokens_in(write(model, texts, start, 12)))
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=NAMES)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=NAMES), tensors)
     return 0
 
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs import ACTIVATIONS, Config
 from program import read_options
+from reports import expected_of, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -204,13 +205,11 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="bert")
     folder = options.checkpoint
     model = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
 
     rng = np.random.default_rng(options.seed)
     words = model.word_embeddings.num_embeddings
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         inputs = [torch[f"in.{key}"] for key in ("input_ids", "attention_mask", "token_type_ids")]
         outputs = features(model, *inputs)
         for name, ours in zip(("last_hidden_state", "pooler_output"), outputs, strict=True):
@@ -224,9 +223,7 @@ def main() -> int:
     for name, cosine in zip(names, vectors @ vectors[0], strict=True):
         print(f"{name:18} {cosine:.3f} similar to the first text")
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED)
-    same = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {same} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED), tensors)
     return 0
 
 

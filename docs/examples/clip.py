@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs import ACTIVATIONS, Config
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -213,23 +214,18 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="clip")
     folder = options.checkpoint
     model = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     size, rng = config["vision_config"]["image_size"], np.random.default_rng(options.seed)
     images = rng.normal(size=(2, size, size, 3)).astype(np.float32)
     tokens = rng.integers(0, config["text_config"]["vocab_size"], (3, 8))
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         images, tokens = np.moveaxis(torch["in.pixel_values"], 1, -1), torch["in.input_ids"]
-        error = np.abs(logits(model, images, tokens) - torch["out.logits_per_image"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(logits(model, images, tokens), torch["out.logits_per_image"])
     for row in logits(model, images, tokens):
         print("an image  ", " ".join(f"{x:7.3f}" for x in row))
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED), tensors)
     return 0
 
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs import ACTIVATIONS, Config
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -148,19 +149,14 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="convnext")
     folder = options.checkpoint
     model = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
     images = np.random.default_rng(options.seed).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         images = np.moveaxis(torch["in.pixel_values"], 1, -1)
-        error = np.abs(logits(model, images) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(logits(model, images), torch["out.logits"])
     print("logits    ", " ".join(f"{x:7.3f}" for x in logits(model, images)[0]))
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=NAMES)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=NAMES), tensors)
     return 0
 
 

@@ -33,10 +33,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import llama
-import numpy as np
 from configs import ACTIVATIONS, Config
-from llama import Checkpoint, Ids, logits, tokens_in, write
+from llama import Checkpoint, Ids, try_out
 from program import read_options
+from reports import print_kept
 
 from linnet import nnx
 from linnet.module_core.layers.torch_layout import Layout, Rule, divided
@@ -432,19 +432,8 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="gpt_neox")
     of = Checkpoint.read(options.checkpoint)
     model = load_model(of)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {of.config['model_type']}, {count:,} parameters in {of.dtype}")
-    prompts = np.random.default_rng(options.seed).integers(0, of.config["vocab_size"], (2, 8))
-    if (expected := options.checkpoint / "expected.npz").exists():
-        torch = np.load(expected)
-        prompts = torch["in.input_ids"]
-        error = np.abs(logits(model, prompts) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
-        print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
-    print("writes    ", tokens_in(write(model, list(prompts), 12)))
-    back = to_torch(model, like=of.tensors, rename=names_of(of), ignore=IGNORED)
-    kept = sum(x.tobytes() == np.asarray(of.tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(of.tensors)} tensors as they were")
+    try_out(model, of, options.checkpoint, options.seed)
+    print_kept(to_torch(model, like=of.tensors, rename=names_of(of), ignore=IGNORED), of.tensors)
     return 0
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from configs import ACTIVATIONS, Config
 from llama import Ids, logits, tokens_in
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -111,20 +112,15 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="gpt2")
     folder = options.checkpoint
     model = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
     prompts = np.random.default_rng(options.seed).integers(0, model.wte.num_embeddings, (2, 8))
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         prompts = torch["in.input_ids"]
-        error = np.abs(logits(model, prompts) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(logits(model, prompts), torch["out.logits"])
         print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
     print("writes    ", tokens_in(write(model, prompts, 12)))
     tensors = load(folder)
-    back = to_torch(model, like=tensors, **OPTIONS)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, **OPTIONS), tensors)
     return 0
 
 

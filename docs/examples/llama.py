@@ -30,6 +30,7 @@ import numpy as np
 import optax
 from configs import ACTIVATIONS, Config
 from program import read_options, show_progress, stop_on_ctrl_c
+from reports import expected_of, print_difference, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, save, to_torch
@@ -376,6 +377,28 @@ def tokens_in(rows: np.ndarray) -> str:
     return "\n           ".join(" ".join(f"{token:3}" for token in row) for row in rows)
 
 
+def try_out(model: Any, of: Checkpoint, folder: Path, seed: int) -> np.ndarray:
+    """Compares the model with PyTorch, and generates twelve tokens after each of two prompts.
+
+    Args:
+      model: a decoder.
+      of: its checkpoint.
+      folder: that of the checkpoint; if it has an expected.npz, the prompts are from there.
+      seed: draws the prompts otherwise.
+
+    Returns:
+      The prompts.
+    """
+    print_size(model, of.config["model_type"], f" in {of.dtype}")
+    prompts = np.random.default_rng(seed).integers(0, of.config["vocab_size"], (2, 8))
+    if torch := expected_of(folder):
+        prompts = torch["in.input_ids"]
+        print_difference(logits(model, prompts), torch["out.logits"])
+        print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
+    print("writes    ", tokens_in(write(model, list(prompts), 12)))
+    return prompts
+
+
 PROVERBS = """Practice makes perfect. Actions speak louder than words. Better late than never.
 The early bird catches the worm. Many hands make light work. Look before you leap.
 """
@@ -386,21 +409,10 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=200, checkpoint="llama")
     of = Checkpoint.read(options.checkpoint)
     model = load_model(of)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {of.config['model_type']}, {count:,} parameters in {of.dtype}")
-
-    words = of.config["vocab_size"]
-    prompts = np.random.default_rng(options.seed).integers(0, words, (2, 8))
-    if (expected := options.checkpoint / "expected.npz").exists():
-        torch = np.load(expected)
-        prompts = torch["in.input_ids"]
-        error = np.abs(logits(model, prompts) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
-        print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
-    print("writes    ", tokens_in(write(model, list(prompts), 12)))
+    prompts = try_out(model, of, options.checkpoint, options.seed)
 
     # The characters' codes are the tokens: tokenizers are another library's concern.
-    tokens = np.frombuffer(PROVERBS.encode() * 4, np.uint8) % words
+    tokens = np.frombuffer(PROVERBS.encode() * 4, np.uint8) % of.config["vocab_size"]
     model = load_model(of, rank=4, seed=options.seed)
     steps = options.steps or (20 if options.tiny else 200)
     curve = fine_tune(model, tokens, steps, options.seed)

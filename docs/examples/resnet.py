@@ -26,6 +26,7 @@ import numpy as np
 import optax
 from configs import ACTIVATIONS, Config
 from program import read_options, show_progress, stop_on_ctrl_c
+from reports import expected_of, print_difference
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -172,11 +173,9 @@ def main() -> int:
         for kind in (nnx.Param, nnx.BatchStat)
     )
     print(f"loaded     {folder.name}, {count:,} parameters and {kept:,} running statistics")
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         images = np.moveaxis(torch["in.pixel_values"], 1, -1)
-        error = np.abs(model(images) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(model(images), torch["out.logits"])
 
     tensors = load(folder)
     rngs, rng = nnx.Rngs(options.seed), np.random.default_rng(options.seed)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs import ACTIVATIONS, Config
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -212,21 +213,16 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="swin")
     folder = options.checkpoint
     model = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     shape = 2, config["image_size"], config["image_size"], config["num_channels"]
     images = np.random.default_rng(options.seed).normal(size=shape).astype(np.float32)
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         images = np.moveaxis(torch["in.pixel_values"], 1, -1)
-        error = np.abs(logits(model, images) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(logits(model, images), torch["out.logits"])
     print("an image  ", " ".join(f"{x:7.3f}" for x in logits(model, images)[0]))
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED), tensors)
     return 0
 
 

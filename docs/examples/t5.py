@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs import ACTIVATIONS, Config
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -244,16 +245,13 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="t5")
     folder = options.checkpoint
     model, config = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
 
     rng, start = np.random.default_rng(options.seed), config["decoder_start_token_id"]
     texts = list(rng.integers(2, config["vocab_size"], (2, 8)))
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         texts, outputs = list(torch["in.input_ids"]), torch["in.decoder_input_ids"]
-        error = np.abs(logits(model, np.stack(texts), outputs) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(logits(model, np.stack(texts), outputs), torch["out.logits"])
     texts[1] = texts[1][:-3]
     written = write(model, texts, start, 12)
     for row in written:
@@ -264,9 +262,7 @@ def main() -> int:
     same = np.array_equal(again[0, 1:], written[1])
     print(f"           the second row is {'the same' if same else 'DIFFERENT'} without the cache")
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=names_of(tensors), ignore=IGNORED)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=names_of(tensors), ignore=IGNORED), tensors)
     return 0
 
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs import ACTIVATIONS, Config
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.module_core.layers.torch_layout import Layout, same
@@ -233,20 +234,15 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="wav2vec2")
     folder = options.checkpoint
     model, config = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
     sounds = np.random.default_rng(options.seed).normal(size=(2, 400)).astype(np.float32)
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         sounds = torch["in.input_values"]
-        error = np.abs(logits(model, sounds) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(logits(model, sounds), torch["out.logits"])
     for row in np.asarray(logits(model, sounds).argmax(-1)):
         print("letters   ", *letters_of(row, config["pad_token_id"]))
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED), tensors)
     return 0
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from configs import ACTIVATIONS, EXACT_GELU, Config
 from llama import Ids, tokens_in
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -195,17 +196,14 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="whisper")
     folder = options.checkpoint
     model, config = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
     rng, start = np.random.default_rng(options.seed), config["decoder_start_token_id"]
     frames = 2 * config["max_source_positions"]
     sound = rng.normal(size=(2, frames, config["num_mel_bins"])).astype(np.float32)
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         sound = torch["in.input_features"].swapaxes(1, 2)  # PyTorch has time last
         found = logits(model, sound, torch["in.decoder_input_ids"])
-        error = np.abs(found - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(found, torch["out.logits"])
     written = write(model, sound, np.full((len(sound), 1), start), 12)
     print("writes    ", tokens_in(written))
     again = np.full((len(sound), 13), start)
@@ -214,9 +212,7 @@ def main() -> int:
     same = np.array_equal(again[:, 1:], written)
     print(f"           {'the same' if same else 'DIFFERENT'} without the cache")
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=NAMES)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=NAMES), tensors)
     return 0
 
 

@@ -1,8 +1,19 @@
 """Settings of the tools' tests."""
 
 import os
+from pathlib import Path
 
 import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """The examples can be imported, as they import each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,19 +14,13 @@ pytest.importorskip("optax", reason="the examples need it")
 
 
 from comparing import near
+from drawn_weights import drawn
 from linnet import nnx
 from linnet.weights import load
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 CHECKPOINTS = FOLDER / "checkpoints"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def examples():
-    """Examples import each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield
+pytestmark = pytest.mark.usefixtures("examples")
 
 
 def example(name):
@@ -202,15 +196,6 @@ def test_bart_with_a_cache():
     np.testing.assert_array_equal(uneven[1:], bart.write(model, [texts[1, :5]], start, 3))
 
 
-def drawn(shapes):
-    """Weights as in test_other_decoders.py."""
-    draw = np.random.default_rng(0)
-    return {
-        key: draw.normal(0.5 if len(shape) == 1 else 0, 0.4, shape).astype(np.float32)
-        for key, shape in sorted(shapes.items())
-    }
-
-
 @pytest.fixture(scope="module")
 def encoders():
     """What transformers 5.24 computed, with the weights that `drawn` returns."""
@@ -253,7 +238,7 @@ def test_siglip(encoders):
 
 @pytest.mark.parametrize("name", ["deit", "dinov2", "beit", "convnextv2"])
 def test_other_images(name):
-    """Weights are drawn as in test_other_decoders.py, and transformers 5.24 computed the logits."""
+    """Weights are `drawn`, and transformers 5.24 computed the logits."""
     with np.load(Path(__file__).parent / "data" / "images.npz") as file:
         data = dict(file)
     module = example("convnext" if name == "convnextv2" else "vit")

@@ -23,10 +23,8 @@ CHECKPOINTS = FOLDER / "checkpoints"
 
 
 @pytest.fixture(scope="module")
-def llama():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        yield importlib.import_module("llama")
+def llama(examples):
+    return importlib.import_module("llama")
 
 
 def softmax(x):

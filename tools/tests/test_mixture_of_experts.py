@@ -3,17 +3,13 @@
 import importlib
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("optax", reason="the example needs it")
 
-FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 
-
-def test_the_experts(monkeypatch, capsys, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_the_experts(examples, monkeypatch, capsys, tmp_path):
     program = importlib.import_module("mixture_of_experts")
     monkeypatch.setattr(sys, "argv", ["mixture_of_experts.py", "--tiny", "--out", str(tmp_path)])
     assert program.main() == 0

@@ -1,7 +1,7 @@
 """Decoders of many families against what PyTorch computed: `data/decoders.npz`.
 
 For each family it holds config.json, the names and shapes of the tensors, and what transformers
-5.24 computed in float32 after `drawn` had given the tensors their numbers: the logits of two rows
+5.24 computed in float32 with the weights that `drawn` returns: the logits of two rows
 of tokens, and the three likeliest tokens after them.
 """
 
@@ -16,10 +16,12 @@ import pytest
 pytest.importorskip("optax", reason="the examples need it")
 
 from comparing import near
+from drawn_weights import drawn
 from linnet import nnx
 from linnet.weights import to_torch
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+pytestmark = pytest.mark.usefixtures("examples")
+
 with np.load(Path(__file__).parent / "data" / "decoders.npz") as file:
     DATA = dict(file)
 FAMILIES = [name.removesuffix(".config") for name in DATA if name.endswith(".config")]
@@ -28,22 +30,6 @@ SPARSE = ("mixtral", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe")
 # normalization after the rotation, sines and cosines, and rotary positions that change once a text
 # is long: the model has to read it again.
 WRITE = ("falcon_rw", "cohere2", "gpt_oss", "gpt_neo", "hunyuan", "xglm", "phi3")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def examples():
-    """Examples import each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXAMPLES))
-        yield
-
-
-def drawn(shapes):
-    draw = np.random.default_rng(0)
-    return {
-        name: draw.normal(0.5 if len(shape) == 1 else 0, 0.4, shape).astype(np.float32)
-        for name, shape in sorted(shapes.items())
-    }
 
 
 @functools.cache
@@ -71,6 +57,6 @@ def test_logits(name):
 
 @pytest.mark.parametrize("name", WRITE)
 def test_generated(name):
-    module, _, model = loaded(name)
-    written = module.write(model, list(DATA["tokens"]), 3)
+    _, _, model = loaded(name)
+    written = importlib.import_module("llama").write(model, list(DATA["tokens"]), 3)
     np.testing.assert_array_equal(written, DATA[f"{name}.generated"])

@@ -1,0 +1,33 @@
+"""What the programs that load a checkpoint print: its size, and how outputs and tensors compare."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from linnet import nnx
+
+
+def print_size(model: nnx.Module, name: str, note: str = "") -> None:
+    """How many parameters the model called `name` has."""
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {name}, {count:,} parameters{note}")
+
+
+def expected_of(folder: Path) -> Mapping[str, np.ndarray]:
+    """What PyTorch computed, by name: `in.` and `out.` arrays; empty if the folder has none."""
+    file = folder / "expected.npz"
+    return np.load(file) if file.exists() else {}
+
+
+def print_difference(found: Any, expected: np.ndarray, what: str = "logits     differ") -> None:
+    """The largest difference between an output and PyTorch's."""
+    print(f"{what} by {np.abs(found - expected).max():.1e} from PyTorch's")
+
+
+def print_kept(back: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+    """How many of a checkpoint's tensors have the same bits in what `to_torch` returned."""
+    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
+    print(f"back       {kept} of {len(tensors)} tensors as they were")
