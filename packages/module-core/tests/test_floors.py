@@ -91,18 +91,3 @@ def test_old_names_hand_on_and_nobody_uses_them(graph):
         assert [type(node) for node in rest] == [ast.ImportFrom]
         users = [n for n, found in graph.items() if name in {f for f, _ in found}]
         assert set(users) <= {f"{name.split('.')[0]}.__init__"}
-
-
-def test_arguments_without_effect_are_in_one_table():
-    """No function ignores one of its arguments without `accepted`, which says why."""
-    dropped = []
-    for name, path in FILES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.FunctionDef):
-                continue
-            named = {a.arg for a in (*node.args.args, *node.args.kwonlyargs, node.args.vararg) if a}
-            for step in node.body:
-                if isinstance(step, ast.Delete):
-                    targets = {t.id for t in step.targets if isinstance(t, ast.Name)}
-                    dropped += [(name, node.name, t) for t in targets & named]
-    assert dropped == []

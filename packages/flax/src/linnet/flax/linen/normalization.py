@@ -7,6 +7,7 @@ from jax import lax
 
 from linnet.layers_norm.functional import _moments
 from linnet.linen.normalization import *  # noqa: F403
+from linnet.module_core.accepted import accepted as _accepted
 from linnet.module_core.layers import (
     Array,
     Axes,
@@ -78,6 +79,7 @@ def _normalize(
     force_float32_reductions: bool = True,
 ) -> Array:
     """Normalizes `x` with these statistics; applies parameters "scale" and "bias" of a module."""
+    _accepted(force_float32_reductions=force_float32_reductions)
     x = jnp.asarray(x)
     reduced = _canonicalize_axes(x.ndim, reduction_axes)
     features = _canonicalize_axes(x.ndim, feature_axes)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from linnet.module_core.accepted import accepted
 from linnet.module_core.layers import Array, DTypeLike, OutSharding, PrecisionLike
 from linnet.module_core.layout import dot_layout, entries_of, layout_of, split
 
@@ -70,6 +71,7 @@ def dot_general_with_precision(
     Array([[3.],
            [3.]], dtype=float32)
     """
+    accepted(precision=precision, preferred_element_type=preferred_element_type)
     default = lax.Precision.DEFAULT
     options = given(out_sharding=out_sharding)
     return lax.dot_general(lhs, rhs, dimension_numbers, precision=default, **options)
@@ -362,6 +364,7 @@ def fp8_scaled_dot_general(
     >>> fp8_scaled_dot_general(x, jnp.eye(2), contract, **state)
     Array([[1.25, 1.  ]], dtype=float32)
     """
+    accepted(precision=precision)
     if preferred_element_type is None:
         preferred_element_type = jnp.result_type(lhs, rhs)
     if out_sharding is None:

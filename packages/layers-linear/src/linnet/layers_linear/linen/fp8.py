@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from linnet.layers_linear.functional import fp8_rounded_dot_general, fp8_scaled_dot_general
 from linnet.layers_linear.functional.einsum import two_operand_einsum
 from linnet.layers_linear.functional.fp8 import DotDimensions, Fp8Scales
+from linnet.module_core.accepted import accepted
 from linnet.module_core.layers import Array, DTypeLike, OutSharding, PrecisionLike, integer
 from linnet.module_core.linen import Module, nowrap
 from linnet.module_core.training.train_state import OVERWRITE_WITH_GRADIENT
@@ -88,6 +89,7 @@ class _DotGeneral(Fp8DotGeneralBase):
           preferred_element_type: accepted likewise; not used.
           out_sharding: the result's sharding, on a mesh with explicit axes.
         """
+        accepted(precision=precision, preferred_element_type=preferred_element_type)
         return self._product(lhs.astype(rhs.dtype), rhs, dimension_numbers, out_sharding)
 
     @nowrap
@@ -243,6 +245,7 @@ class Fp8Einsum(Fp8DotGeneralBase):
           preferred_element_type: dtype of the accumulation and of the result; None for the
             operands' common type.
         """
+        accepted(precision=precision)
         dtype = jnp.result_type(lhs, rhs)
         product = partial(
             fp8_scaled_dot_general,

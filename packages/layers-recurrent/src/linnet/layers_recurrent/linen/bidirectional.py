@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from linnet.layers_recurrent._directions import concatenate, pair_of_carries, require_two
+from linnet.module_core.accepted import accepted
 from linnet.module_core.layers import Array
 from linnet.module_core.linen import Module
 from linnet.module_core.typing import Output
@@ -70,7 +71,7 @@ class Bidirectional(Module):
         Raises:
           ArgumentTypeError: `initial_carry` isn't a pair, or a cell was given instead of an `RNN`.
         """
-        del reverse, keep_order
+        accepted(reverse=reverse, keep_order=keep_order)
         time_major = self.time_major if time_major is None else time_major
         return_carry = self.return_carry if return_carry is None else return_carry
         forward_key = backward_key = None

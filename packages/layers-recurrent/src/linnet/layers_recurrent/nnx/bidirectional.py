@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from linnet.layers_recurrent._directions import concatenate, pair_of_carries, require_two
+from linnet.module_core.accepted import accepted
 from linnet.module_core.layers import Array
 from linnet.module_core.layers.nnx import Layer
 from linnet.module_core.nnx import Rngs, RngStream
@@ -88,7 +89,7 @@ class Bidirectional(Layer):
         Raises:
           ArgumentTypeError: `initial_carry` isn't a pair.
         """
-        del reverse, keep_order
+        accepted(reverse=reverse, keep_order=keep_order)
         return_carry = self.return_carry if return_carry is None else return_carry
         forward_start, backward_start = pair_of_carries(initial_carry)
         if rngs is None:

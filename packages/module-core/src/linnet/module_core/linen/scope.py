@@ -40,6 +40,7 @@ from linnet.struct import FrozenDict
 
 from .. import _compat
 from .. import boxes as metadata
+from ..accepted import accepted
 from ..arrays import strong
 from ..config import config
 from ..typing import PRNGKey, RNGSequences
@@ -113,6 +114,7 @@ class Scope(ScopeMethods):
         debug_path: Iterable[str] = (),
         flags: Mapping[str, Any] | None = None,
     ) -> None:
+        accepted(debug_path=debug_path)
         suffix, keys = roots_of(rngs or {})
         if parent is None:
             collections = shared_collections(variables, mutable)

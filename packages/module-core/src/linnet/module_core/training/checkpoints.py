@@ -29,6 +29,7 @@ import jax
 
 from linnet.struct import serialization
 
+from ..accepted import accepted
 from ..arrays import is_here
 from ..config import config
 from ..errors import ArgumentError, InvalidCheckpointError, MissingExtraError
@@ -185,6 +186,7 @@ def save_checkpoint_multiprocess(
     Raises:
       ArgumentError: an array is spread over several processes, and only orbax can write it.
     """
+    accepted(gda_manager=gda_manager)
     if orbax_checkpointer is None:
         for key, leaf in jax.tree_util.tree_leaves_with_path(target):
             if not is_here(leaf):
@@ -256,6 +258,11 @@ def restore_checkpoint(
       MissingExtraError: orbax wrote the checkpoint, and isn't installed.
       serialization.InvalidBytesError: (a ValueError) the file is cut off, or is something else.
     """
+    accepted(
+        parallel=parallel,
+        gda_manager=gda_manager,
+        allow_partial_mpa_restoration=allow_partial_mpa_restoration,
+    )
     folder = os.fspath(ckpt_dir)
     if step is not None:
         path = os.path.join(folder, f"{prefix}{step}")

@@ -11,6 +11,7 @@ from linnet.linen import initializers as initializers
 from linnet.linen.initializers import Initializer
 from linnet.linen.normalization import Axes
 from linnet.module_core import errors
+from linnet.module_core.accepted import accepted as _accepted
 from linnet.module_core.functional.lift import swap_collection
 from linnet.module_core.linen import Scope
 
@@ -94,6 +95,7 @@ def layer_norm(
       bias, scale: adds a bias; multiplies by a scale.
       bias_init, scale_init: initializers.
     """
+    _accepted(dtype=dtype)
     layer = linen.LayerNorm(
         epsilon=epsilon,
         use_bias=bias,
