@@ -114,7 +114,9 @@ TABLES = SOURCES / "tables"
 
 # What each table of hints is about; "modules" has the rest.
 PARTS = {
-    "transforms": [LINEN / f for f in ("transforms", "lifting.py", "clones.py", "axes.py")],
+    "transforms": [
+        LINEN / f for f in ("transforms", "lifting.py", "lift_targets.py", "clones.py", "axes.py")
+    ],
     "cursor": [SOURCES / "cursor.py"],
     "functional": [SOURCES / "functional"],
     "repeat": [

@@ -23,7 +23,9 @@ from typing import Any, TypeVar
 from linnet.flax.ids import FlaxId as FlaxId
 from linnet.linen.transforms import *  # noqa: F403
 from linnet.linen.transforms import Module
-from linnet.module_core.linen.lifting import Lift, Methods, lift_target
+from linnet.module_core.accepted import accepted as _accepted
+from linnet.module_core.linen.lift_targets import Methods, lift_target
+from linnet.module_core.linen.lifting import Lift
 from linnet.module_core.linen.methods import wrap_method_once as wrap_method_once
 from linnet.module_core.linen.rng import LazyRng as LazyRng
 
@@ -81,6 +83,7 @@ def decorator_lift_transform(
     **trafo_kwargs: object,
 ) -> F:
     """`lift_transform` of a function or method."""
+    _accepted(multi_scope=multi_scope)
     return lift_transform(transform, class_fn, *trafo_args, methods=None, **trafo_kwargs)
 
 
@@ -99,8 +102,9 @@ def lift_direct_transform(
       targets: functions of a module.
       mdl: the module.
       args, kwargs: the further arguments.
-      multi_scope: ignored; any number of scopes is accepted.
+      multi_scope: accepted for Flax programs: any number of scopes works.
     """
+    _accepted(multi_scope=multi_scope)
     return transform(*targets, mdl, *args, **kwargs)
 
 

@@ -14,10 +14,10 @@ from .interop import linen_in_bridge_mdl as linen_in_bridge_mdl
 from .interop import nnx_in_bridge_mdl as nnx_in_bridge_mdl
 from .module import AttrPriority as AttrPriority
 from .module import Module as Module
-from .module import Scope as Scope
 from .module import compact as compact
-from .module import current_context as current_context
-from .module import current_module as current_module
+from .scopes import Scope as Scope
+from .scopes import current_context as current_context
+from .scopes import current_module as current_module
 from .variables import NNXMeta as NNXMeta
 from .variables import linen_vars_to_nnx_attrs as linen_vars_to_nnx_attrs
 from .variables import nnx_attrs_to_linen_vars as nnx_attrs_to_linen_vars

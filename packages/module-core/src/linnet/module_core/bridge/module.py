@@ -5,21 +5,17 @@ and number, or created in `setup` and named by attribute. `init` returns collect
 and `apply` takes them. Internally, they are nnx variables in attributes, so nnx layers can be used
 inside.
 
-A module can only be called while it is bound to a `Scope`, which holds the streams of random keys,
-the mutable collections, and the variables that were passed to `apply` for this module and those
-below. `init` and `apply` bind a copy of the module, and its children are bound when they are
-created or assigned. A variable that a module requests is looked up among those that were passed,
-and created if it is missing.
+A module can only be called while it is bound to a `Scope` (see `scopes`). `init` and `apply` bind a
+copy of the module, and its children are bound when they are created or assigned. A variable that a
+module requests is looked up among those that were passed, and created if it is missing.
 """
 
 from __future__ import annotations
 
-import contextvars
 import enum
 import functools
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -45,102 +41,20 @@ from ..nnx.structure.updating import update
 from ..nnx.variable.variable import Variable
 from ..nnx.variable.variable_types import variable_type_from_name
 from .as_nnx import initializing_ends_here
+from .scopes import (
+    ModuleStackEntry,
+    Scope,
+    current_context,
+    current_module,
+    running,
+    running_methods,
+)
 from .variables import linen_vars_to_nnx_attrs, nnx_attrs_to_linen_vars, to_nnx_var
 
 M = TypeVar("M", bound="Module")
 T = TypeVar("T")
 _UNSET: Any = object()  # `parent` was not passed, which differs from parent=None
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Scope(Pytree):
-    """The context of a bound module.
-
-    Attributes:
-      rngs: the streams, the same for all modules of a call.
-      mutable: the mutable collections.
-      initializing: whether this is a call to `init`.
-      given: nested variables for the module and those below that are not yet assigned to them.
-      name: name of the module in its parent.
-    """
-
-    def __init__(
-        self,
-        rngs: Rngs,
-        mutable: CollectionFilter,
-        initializing: bool = False,
-        given: dict[Any, Any] | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.rngs = rngs
-        self.mutable = mutable
-        self.initializing = initializing
-        self.given = given or {}
-        self.name = name
-
-    def take(self, name: object, kind: type[T] | tuple[type[T], ...]) -> T | None:
-        """Removes and returns the value given under a name if it is an instance of `kind`.
-
-        Each variable is taken only once, so that `nnx.split` of a running module finds it at its
-        final path.
-        """
-        return self.given.pop(name) if isinstance(self.given.get(name), kind) else None
-
-    def child(self, name: str, given: object) -> Scope:
-        """The scope of a child of a bound module."""
-        below = given if isinstance(given, dict) else {}
-        return Scope(self.rngs, self.mutable, self.initializing, below, name)
-
-
-class ModuleStackEntry:
-    """A module with `setup` or another method running.
-
-    Attributes:
-      module: the module.
-      in_compact: whether the method is compact.
-      counts: the number of named children by class.
-    """
-
-    def __init__(self, module: Module, in_compact: bool) -> None:
-        self.module = module
-        self.in_compact = in_compact
-        self.counts: dict[str, int] = {}
-
-    def next_name(self, class_name: str) -> str:
-        """The name of the next child of a class."""
-        n = self.counts.get(class_name, 0)
-        self.counts[class_name] = n + 1
-        return f"{class_name}_{n}"
-
-
-_stack: contextvars.ContextVar[tuple[ModuleStackEntry, ...]] = contextvars.ContextVar(
-    "bridge_stack", default=()
-)
-
-
-def current_context() -> ModuleStackEntry | None:
-    """The innermost running method of a bound module, or None."""
-    stack = _stack.get()
-    return stack[-1] if stack else None
-
-
-def current_module() -> Module | None:
-    """The bound module whose method is running, or None.
-
-    An nnx module inside a `bridge.Module` can check whether this is a call to `init` with
-    `nnx.bridge.current_module().is_initializing()`.
-    """
-    context = current_context()
-    return context.module if context is not None else None
-
-
-@contextmanager
-def _running(module: Module, in_compact: bool) -> Iterator[None]:
-    token = _stack.set((*_stack.get(), ModuleStackEntry(module, in_compact)))
-    try:
-        yield
-    finally:
-        _stack.reset(token)
 
 
 def compact(f: F) -> F:
@@ -154,7 +68,7 @@ def compact(f: F) -> F:
                 "isn't bound.",
                 hint="Call it through init or apply: model.apply(variables, x).",
             )
-        with _running(self, True):
+        with running(self, True):
             return f(self, *args, **kwargs)
 
     return _marked(run)  # type: ignore[return-value]
@@ -168,7 +82,7 @@ def _method(f: F) -> F:
         # A helper called by a compact method continues its numbering of children.
         if self.scope is None or current_module() is self:
             return f(self, *args, **kwargs)
-        with _running(self, False):
+        with running(self, False):
             return f(self, *args, **kwargs)
 
     return _marked(run)  # type: ignore[return-value]
@@ -273,7 +187,7 @@ class Module(nnx_module.Module, _Fields):
         for name, value in list(self.__dict__.items()):  # values of the fields
             if name != "scope":
                 _place(self, scope, name, value)
-        with _running(self, False):
+        with running(self, False):
             self.setup()
 
     def _bound(self, what: str) -> Scope:
@@ -444,7 +358,7 @@ def _run(
     graphdef, own = split(module)
     bound = merge(graphdef, jax.tree.map(lambda x: x, own))
     streams = rngs if isinstance(rngs, Rngs) else Rngs() if rngs is None else Rngs(rngs)
-    stack = _stack.set(())
+    stack = running_methods.set(())
     try:
         with initializing_ends_here():
             given = linen_vars_to_nnx_attrs(variables)
@@ -453,7 +367,7 @@ def _run(
             output = function(bound, *args, **kwargs)
             found = bound.variables
     finally:
-        _stack.reset(stack)
+        running_methods.reset(stack)
     return output, {c: tree for c, tree in found.items() if in_filter(mutable, c)}
 
 
@@ -468,8 +382,8 @@ def _made(module: Module, parent: Module | None, name: str | None) -> None:
         if context is not None:
             adopt(context, module, name)
     elif parent is not None:
-        running = (entry for entry in reversed(_stack.get()) if entry.module is parent)
-        context = next(running, None)
+        entries = (entry for entry in reversed(running_methods.get()) if entry.module is parent)
+        context = next(entries, None)
         if context is None or not isinstance(parent, Module):
             raise ArgumentError(
                 f"{type(module).__name__} got a parent that is not running a method: "

@@ -32,7 +32,8 @@ from ..errors import ArgumentError
 from ..linen.axes import Axes
 from ..linen.filters import CollectionFilter
 from ..linen.frame import Collections
-from ..linen.lifting import Lift, function_call
+from ..linen.lift_targets import function_call
+from ..linen.lifting import Lift
 from ..linen.scope import Scope
 from ..linen.transforms import autodiff, control_flow
 from ..linen.transforms.jit import Compiled, run_fold_rngs, run_jit

@@ -16,7 +16,8 @@ import jax
 from ..errors import ArgumentError
 from ..linen.filters import CollectionFilter, group_collections, intersect_filters, union_of
 from ..linen.frame import Collections
-from ..linen.lifting import Body, Lift, function_call, group, ungroup
+from ..linen.lift_targets import function_call
+from ..linen.lifting import Body, Lift, group, ungroup
 from ..linen.rng import roots_of
 from ..typing import PyTree
 

@@ -19,7 +19,7 @@ from ...errors import ArgumentError, ArgumentTypeError
 from ..axes import Axes, In, Out
 from ..context import context
 from ..filters import CollectionFilter, in_filter
-from ..lifting import Methods, Target, lift_target
+from ..lift_targets import Methods, Target, lift_target
 from ..module import Module
 from ..scope import Scope
 from ..transforms.map_variables import map_variables

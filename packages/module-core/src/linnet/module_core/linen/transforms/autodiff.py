@@ -12,7 +12,8 @@ from ...accepted import accepted
 from ...typing import Output, PyTree
 from ..filters import CollectionFilter, subtract_filters
 from ..frame import Collections
-from ..lifting import Call, Inputs, Lift, function_call, ungroup
+from ..lift_targets import function_call
+from ..lifting import Call, Inputs, Lift, ungroup
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -16,7 +16,8 @@ from linnet.struct import FrozenDict
 from ...tracebacks import named_after
 from ..axes import join_streams, split_streams
 from ..filters import CollectionFilter
-from ..lifting import Inputs, Lift, function_call, group, merge, ungroup
+from ..lift_targets import function_call
+from ..lifting import Inputs, Lift, group, merge, ungroup
 from .static_arguments import LOOKS_INSIDE, is_setting
 
 M = TypeVar("M")  # a module, or a tree of modules

@@ -29,7 +29,8 @@ from ..context import context
 from ..filters import CollectionFilter, normal_form
 from ..fingerprint import Unknown, fingerprint
 from ..frame import Collections
-from ..lifting import Inputs, Lift, Methods, Target, lift_target
+from ..lift_targets import Methods, Target, lift_target
+from ..lifting import Inputs, Lift
 from ..module import Module
 from ..scope import Scope
 from ..variable import Variable

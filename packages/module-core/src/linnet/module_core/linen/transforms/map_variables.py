@@ -10,7 +10,8 @@ from linnet.struct import FrozenDict
 from ...typing import Output, PyTree
 from ..axes import Axes, add_axis, remove_axis
 from ..filters import CollectionFilter, group_collections, subtract_filters, union_filters
-from ..lifting import Lift, Methods, Target, lift_target, merge, ungroup
+from ..lift_targets import Methods, Target, lift_target
+from ..lifting import Lift, merge, ungroup
 
 
 def _identity(collections: object) -> object:

@@ -18,7 +18,8 @@ from ...tracebacks import named_after
 from ...typing import Output
 from ..axes import Axes
 from ..filters import CollectionFilter
-from ..lifting import Inputs, Lift, Methods, Target, lift_target
+from ..lift_targets import Methods, Target, lift_target
+from ..lifting import Inputs, Lift
 from ..passages import unchanged
 from .scan import scan
 from .static_arguments import StaticArguments

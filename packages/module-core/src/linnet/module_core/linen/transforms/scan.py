@@ -41,7 +41,8 @@ from ..axes import (
 )
 from ..filters import CollectionFilter, subtract_filters, union_filters, union_of
 from ..frame import Collections
-from ..lifting import Lift, Methods, Target, group, lift_target, merge, ungroup
+from ..lift_targets import Methods, Target, lift_target
+from ..lifting import Lift, group, merge, ungroup
 from ..passages import Loop, Loops
 from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
 

@@ -29,7 +29,8 @@ from ..axes import (
 )
 from ..filters import union_of
 from ..frame import Collections
-from ..lifting import Lift, Methods, Target, group, lift_target, ungroup
+from ..lift_targets import Methods, Target, lift_target
+from ..lifting import Lift, group, ungroup
 from ..passages import Loop, Loops
 
 
