@@ -18,13 +18,12 @@ from linnet.struct import PyTreeNode, field
 from ...errors import ArgumentError
 from ...typing import Prefix
 from ..nodes.contents import key_of
+from ..variable.variable import MISSING
 from .bundle import is_node
 from .contexts import MergeContext, SplitContext, merge_context, split_context
 from .graphdef import GraphDef
 from .iteration import iter_graph
 from .states import Path, State, path_text
-
-_MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
 
 class NodeStates(PyTreeNode):
@@ -105,7 +104,7 @@ def to_tree(
     tree: object,
     /,
     *,
-    prefix: object = _MISSING,
+    prefix: object = MISSING,
     split_fn: Callable[[SplitContext, Path, Any, Any], Any] = _split,
     map_non_graph_nodes: bool = False,
     ctxtag: Hashable | None = None,
@@ -135,7 +134,7 @@ def to_tree(
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_node)
     prefixes = _broadcast(prefix, tree, is_node, len(leaves))
     paths = [tuple(key_of(entry) for entry in path) for path, _ in leaves]
-    if check_aliasing and prefix is not _MISSING:
+    if check_aliasing and prefix is not MISSING:
         _check_aliasing(zip(paths, (leaf for _, leaf in leaves), prefixes, strict=True))
     made: list[Any] = []
     with split_context(ctxtag) as ctx:
@@ -150,7 +149,7 @@ def from_tree(
     tree: object,
     /,
     *,
-    prefix: object = _MISSING,
+    prefix: object = MISSING,
     merge_fn: Callable[[MergeContext, Path, Any, Any], Any] = _merge,
     is_node_leaf: Callable[[Any], bool] = is_node_states,
     is_leaf: Callable[[Any], bool] = is_node_states,
@@ -191,8 +190,8 @@ def _broadcast(
     prefix: object, tree: object, is_leaf: Callable[[Any], bool], count: int
 ) -> list[Any]:
     """The leaf of the prefix that applies to each leaf of a tree."""
-    if prefix is _MISSING:
-        return [_MISSING] * count
+    if prefix is MISSING:
+        return [MISSING] * count
     found: list[Any] = []
 
     def repeat(own: object, below: object) -> None:

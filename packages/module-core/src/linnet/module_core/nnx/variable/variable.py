@@ -36,7 +36,8 @@ A = TypeVar("A")
 V = TypeVar("V", bound="Variable[Any]")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
+"""The default of an argument for which None is a value, as signatures show it."""
 
 
 class Variable(Operators[A], Generic[A]):
@@ -120,17 +121,17 @@ class Variable(Operators[A], Generic[A]):
     def get_value(self, *, index: EllipsisType) -> A: ...
     @overload
     def get_value(self, *, index: object) -> Any: ...
-    def get_value(self, *, index: object = _MISSING) -> object:
+    def get_value(self, *, index: object = MISSING) -> object:
         """The value, or its part at `index`, after the `on_get_value` hooks."""
         value: Any = self.raw_value
-        if index is not _MISSING and index is not ...:
+        if index is not MISSING and index is not ...:
             value = value[index]
         if self._metadata or type(self)._has_hooks:
             for hook in self._hooks("on_get_value"):
                 value = hook(self, value)
         return value
 
-    def set_value(self, value: object, *, index: object = _MISSING) -> None:
+    def set_value(self, value: object, *, index: object = MISSING) -> None:
         """Replaces the value, or its part at `index`, after running the `on_set_value` hooks.
 
         Raises:
@@ -144,7 +145,7 @@ class Variable(Operators[A], Generic[A]):
             for hook in self._hooks("on_set_value"):
                 value = hook(self, value)
         value = strong(value)
-        if index is not _MISSING and index is not ...:
+        if index is not MISSING and index is not ...:
             current = self.raw_value
             if isinstance(current, jax.Array):
                 value = current.at[index].set(value)
@@ -199,7 +200,7 @@ class Variable(Operators[A], Generic[A]):
 
     # Metadata.
 
-    def get_metadata(self, name: str | None = None, default: object = _MISSING) -> Any:
+    def get_metadata(self, name: str | None = None, default: object = MISSING) -> Any:
         """Returns all metadata as a new dict, or one entry.
 
         Raises:
@@ -207,7 +208,7 @@ class Variable(Operators[A], Generic[A]):
         """
         if name is None:
             return dict(self._metadata)
-        if default is _MISSING:
+        if default is MISSING:
             return self._metadata[name]
         return self._metadata.get(name, default)
 
@@ -277,9 +278,9 @@ class Variable(Operators[A], Generic[A]):
 
     # Copies.
 
-    def copy(self, value: object = _MISSING, **updates: object) -> Self:
+    def copy(self, value: object = MISSING, **updates: object) -> Self:
         """A new variable of the same class, optionally with a new value and updated metadata."""
-        given = value is not _MISSING
+        given = value is not MISSING
         value = value if given else self.raw_value
         if isinstance(value, Variable):
             value = value.raw_value
@@ -288,7 +289,7 @@ class Variable(Operators[A], Generic[A]):
             set_raw_value(new, new._placed(value))
         return new
 
-    def replace(self, value: object = _MISSING, **updates: object) -> Self:
+    def replace(self, value: object = MISSING, **updates: object) -> Self:
         """Equivalent to `copy`."""
         return self.copy(value, **updates)
 
