@@ -147,6 +147,12 @@ def oldest_requirements(chosen: Iterable[Package]) -> list[str]:
     return [requirement.replace(">=", "==") for requirement in found.values()]
 
 
+def typed_tools() -> list[Path]:
+    """The files of tools/ whose types mypy checks."""
+    patterns = project()["tool"]["linnet"]["typed"]
+    return sorted({path for pattern in patterns for path in (ROOT / "tools").glob(pattern)})
+
+
 def project(folder: Path = ROOT) -> dict[str, Any]:
     """The contents of a folder's pyproject.toml."""
     with (folder / "pyproject.toml").open("rb") as file:

@@ -147,14 +147,14 @@ def _micro(draw: Draw) -> list[Any]:
 def _classes(library: Library) -> dict[str, Any]:
     nnx = library.nnx
 
-    class Node(nnx.Module):
+    class Node(nnx.Module):  # type: ignore[name-defined]
         def act(self, x: Any, do: Any) -> Any:
             return do(self, x)
 
     class Sub(Node):
         pass
 
-    class Custom(nnx.Variable):
+    class Custom(nnx.Variable):  # type: ignore[name-defined]
         pass
 
     return {"module": Node, "Sub": Sub, "Custom": Custom}
@@ -434,8 +434,8 @@ def _body(library: Library, body: list[Any], root: Any, x: Any) -> Any:
             continue
         if do in ("set", "link", "share", "static", "array") and not modules:
             continue
-        variable = floats[at % len(floats)] if floats else None
-        module = modules[at % len(modules)] if modules else None
+        variable: Any = floats[at % len(floats)] if floats else None
+        module: Any = modules[at % len(modules)] if modules else None
         if do == "write":
             variable[...] = variable[...] * 0.5 + other
         elif do == "add x":
@@ -587,8 +587,8 @@ def _lifted(nnx: Any, kind: str, f: Callable[..., Any], seen: list[Any], root: A
         return x
     if kind == "value and grad":
         where = nnx.DiffState(0, nnx.BatchStat)
-        loss = lambda root, x: (jnp.sin(f(root, x)).sum(), x)  # noqa: E731
-        (value, x), grads = nnx.value_and_grad(loss, argnums=where, has_aux=True)(root, x)
+        with_aux = lambda root, x: (jnp.sin(f(root, x)).sum(), x)  # noqa: E731
+        (value, x), grads = nnx.value_and_grad(with_aux, argnums=where, has_aux=True)(root, x)
         seen.append([value, shown(nnx, grads)])
         return x
     if kind == "vjp":

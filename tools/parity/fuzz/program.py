@@ -159,7 +159,8 @@ def _check(arm: Arm, program: Program) -> Result:
                 computing = _computing({p: [theirs[p], *live[p]] for p in said})
                 if not computing:
                     return Result(None, refused=True)
-                label = theirs[computing[0]].label
+                event = theirs[computing[0]]
+                label = event.label if isinstance(event, Event) else "end"
                 text = f"{mine.text} ({', '.join(p.name for p in computing)} computes)"
                 return Result(Finding(arm.name, program, label, "refuses", text))
             refused = all(isinstance(theirs[p], Refused) for p in said)

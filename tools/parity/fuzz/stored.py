@@ -6,7 +6,7 @@ import collections
 import functools
 import random
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ DTYPES = (
     "float32", "float64", "float16", "bfloat16", "int8", "int32", "int64", "uint8", "uint32",
     "bool", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2", "int4",
 )  # fmt: skip
-SHAPES = ([], [0], [1], [3], [2, 2], [2, 0, 3], [1, 1, 1])
+SHAPES: tuple[list[int], ...] = ([], [0], [1], [3], [2, 2], [2, 0, 3], [1, 1, 1])
 LEAVES = (
     "int",
     "float",
@@ -120,7 +120,7 @@ def _record(library: Library) -> Any:
     return library.struct.dataclass(Record)
 
 
-def _make(tree: Program, library: Library, order: str) -> Any:
+def _make(tree: Program, library: Library, order: Literal["C", "F"]) -> Any:
     do, n = tree["do"], tree.get("n", 0)
     if "of" in tree:
         parts = [_make(part, library, order) for part in tree["of"]]
