@@ -132,6 +132,20 @@ class Layer(NamedTuple):
         return loss, params, floating
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters by layer, as linen names them: an entry of a list has a number."""
+    params: dict[str, Any] = {}
+    for path, value in values.items():
+        *layer, name = path.split("/")
+        (params.setdefault("_".join(layer), {}) if layer else params)[name] = value
+    return params
+
+
+def twin(module: Any, **call: Any) -> Callable[..., Any]:
+    """Linen's layer with the parameters of nnx's, which have the same names."""
+    return lambda values, *inputs: module.apply({"params": nested(values)}, *inputs, **call)
+
+
 def _text(path: tuple[Any, ...]) -> str:
     return "/".join(
         "/".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in path

@@ -6,7 +6,7 @@ import numpy as np
 from contracts import Input
 from linnet.layers_attention import linen, nnx
 from linnet.layers_attention.functional import Rotary
-from nnx_contracts import Layer
+from nnx_contracts import Layer, twin
 
 SEQUENCE = (Input((3, 6, 4)),)
 TWO = (Input((3, 6, 4)), Input((3, 5, 3)))
@@ -26,19 +26,6 @@ def parameters(inputs, heads, depth, key_heads=None):
         "out/kernel": (heads, depth, inputs),
         "out/bias": (inputs,),
     }
-
-
-def twin(module, **call):
-    """Linen's layer with the parameters of nnx's, which have the same names."""
-
-    def output(values, *inputs):
-        params = {}
-        for path, value in values.items():
-            *layer, name = path.split("/")
-            (params.setdefault(layer[0], {}) if layer else params)[name] = value
-        return module.apply({"params": params}, *inputs, **call)
-
-    return output
 
 
 LAYERS = [

@@ -5,25 +5,7 @@ import numpy as np
 
 from contracts import Input
 from linnet.layers_linear import linen, nnx
-from nnx_contracts import Layer
-
-
-def twin(module):
-    """Linen's layer with the parameters of nnx's, which have the same names."""
-    return lambda values, *inputs: module.apply({"params": values}, *inputs)
-
-
-def nested_twin(module):
-    """Linen's layer with the parameters of nnx's sublayers; entries of a list have a number."""
-
-    def output(values, *inputs):
-        params = {}
-        for path, value in values.items():
-            *layer, name = path.split("/")
-            params.setdefault("_".join(layer), {})[name] = value
-        return module.apply({"params": params}, *inputs)
-
-    return output
+from nnx_contracts import Layer, twin
 
 
 def add(module, prefix):
@@ -223,7 +205,7 @@ LAYERS = [
             "down/kernel": (10, 6),
             "down/bias": (6,),
         },
-        twin=nested_twin(linen.GLU(10, 6, use_bias=True)),
+        twin=twin(linen.GLU(10, 6, use_bias=True)),
     ),
     Layer(
         "GLU, fused, GELU",
@@ -232,7 +214,7 @@ LAYERS = [
         ),
         VECTORS,
         {"gate_up/kernel": (4, 12), "down/kernel": (6, 4)},
-        twin=nested_twin(linen.GLU(6, activation=jax.nn.gelu, fused=True)),
+        twin=twin(linen.GLU(6, activation=jax.nn.gelu, fused=True)),
     ),
     Layer(
         "MLP",
@@ -246,6 +228,6 @@ LAYERS = [
             "layers/2/kernel": (2, 8),
             "layers/2/bias": (8,),
         },
-        twin=nested_twin(linen.MLP((6, 2), 8)),
+        twin=twin(linen.MLP((6, 2), 8)),
     ),
 ]
