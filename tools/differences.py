@@ -60,8 +60,12 @@ def data() -> dict[str, Any]:
 
 
 def listed(kind: str) -> list[Names]:
-    """The groups of that kind: `parameters`, `omitted` or `own`."""
-    return [Names(**group | {"names": tuple(group["names"])}) for group in data()[kind]]
+    """The groups of that kind, `parameters`, `omitted` or `own`, with one module each."""
+    return [
+        Names(**group | {"where": where, "names": tuple(group["names"])})
+        for group in data()[kind]
+        for where in ([group["where"]] if isinstance(group["where"], str) else group["where"])
+    ]
 
 
 def names(kind: str, *where: str) -> set[str]:
