@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import comparing
+
 KEY = jax.random.key(0)
 X = jnp.arange(12.0).reshape(3, 4) / 8
 ones = jax.nn.initializers.ones
@@ -56,16 +58,13 @@ def check(program, equal=None):
     jax.tree.map(equal or identical, expected, got)
 
 
-def identical(a, b):
-    np.testing.assert_array_equal(a, b)
-    assert a.dtype == b.dtype
+def identical(expected, got):
+    comparing.identical(got, expected)
 
 
-def near(a, b):
-    assert a.dtype == b.dtype
-    wide = np.float64 if a.dtype != jnp.bfloat16 else np.float32
-    tolerance = 2e-5 if a.dtype != jnp.bfloat16 else 2e-2
-    np.testing.assert_allclose(a.astype(wide), b.astype(wide), rtol=tolerance, atol=tolerance)
+def near(expected, got):
+    assert expected.dtype == got.dtype
+    comparing.near(got, expected, 2e-5, 2e-5, half=(2e-2, 2e-2))
 
 
 def data(key):
