@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs import ACTIVATIONS, Config
 from program import read_options
+from reports import expected_of, print_difference, print_kept, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -215,21 +216,16 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="deberta")
     folder = options.checkpoint
     model = load_model(folder)
-    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"loaded     {folder.name}, {count:,} parameters")
+    print_size(model, folder.name)
     words, rng = model.word_embeddings.num_embeddings, np.random.default_rng(options.seed)
     tokens, is_real = rng.integers(1, words, (2, 12)), np.ones((2, 12), int)
-    if (expected := folder / "expected.npz").exists():
-        torch = np.load(expected)
+    if torch := expected_of(folder):
         tokens, is_real = torch["in.input_ids"], torch["in.attention_mask"]
-        error = np.abs(outputs(model, tokens, is_real) - torch["out.logits"]).max()
-        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print_difference(outputs(model, tokens, is_real), torch["out.logits"])
     for row in np.asarray(outputs(model, tokens, is_real)).reshape(len(tokens), -1):
         print("a text    ", " ".join(f"{x:7.3f}" for x in row[:8]))
     tensors = load(folder)
-    back = to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED)
-    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
-    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    print_kept(to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED), tensors)
     return 0
 
 

@@ -175,7 +175,7 @@ def main() -> int:
     print(f"loaded     {folder.name}, {count:,} parameters and {kept:,} running statistics")
     if torch := expected_of(folder):
         images = np.moveaxis(torch["in.pixel_values"], 1, -1)
-        print_difference(model(images), torch["out.logits"])
+        print_difference(model(jnp.asarray(images)), torch["out.logits"])
 
     tensors = load(folder)
     rngs, rng = nnx.Rngs(options.seed), np.random.default_rng(options.seed)

@@ -21,14 +21,7 @@ from linnet.weights import load
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 CHECKPOINTS = EXAMPLES / "checkpoints"
 DATA = Path(__file__).parent / "data"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def examples():
-    """Examples import each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXAMPLES))
-        yield
+pytestmark = pytest.mark.usefixtures("examples")
 
 
 def example(name):
