@@ -132,7 +132,7 @@ def call_attention_fn(
             key_segment_ids,
         ).array(sizes.queries, sizes.keys)
         assert seen is not None
-        given["mask"] = _both(options["mask"], seen, query.ndim)
+        given["mask"] = _intersection(options["mask"], seen, query.ndim)
     return function(query, key, value, **given)
 
 
@@ -175,7 +175,7 @@ def _require(name: str, names: frozenset[str], wish: str) -> None:
         )
 
 
-def _both(mask: Array | None, seen: Array, rank: int) -> Array | None:
+def _intersection(mask: Array | None, seen: Array, rank: int) -> Array | None:
     """The intersection of masks, with as many dimensions as the logits or the mask."""
     rank = max(rank, seen.ndim) if mask is None else max(mask.ndim, seen.ndim)
 
