@@ -115,6 +115,7 @@ class Bert(nnx.Module):
         embed = partial(nnx.Embed, features=inner, rngs=rngs)
         self.word_embeddings = embed(config["vocab_size"])
         self.position_embeddings = embed(config["max_position_embeddings"])
+        config.one_of("is_decoder", (None, False))
         has_kinds = "token_type_embeddings" in parts
         self.token_type_embeddings = embed(config["type_vocab_size"]) if has_kinds else None
         self.norm = nnx.LayerNorm(inner, epsilon=config["layer_norm_eps"], rngs=rngs)

@@ -45,7 +45,6 @@ ONLY: dict[str, Any] = {
     "decoder_sparse_step": 1,
     "embedding_fraction": 1.0,
     "inner_group_num": 1,
-    "is_decoder": False,
     "mlp_only_layers": [],
     "mlp_type": "default",
     "moe_layer_freq": 1,
@@ -64,6 +63,17 @@ ONLY: dict[str, Any] = {
     "use_bidirectional_attention": False,
     "use_swiglu_ffn": False,
     "vision_use_head": True,
+}
+# Parts that an option turns off, and tensors that a file then can't have.
+OFF = {
+    "attention_bias": ("q_proj.bias", "qkv_proj.bias", "query_key_value.bias"),
+    "mlp_bias": ("up_proj.bias", "gate_up_proj.bias"),
+    **dict.fromkeys(("use_qkv_bias", "qkv_bias"), ("q_proj.bias",)),
+    **dict.fromkeys(("bias", "use_bias"), ("q_proj.bias", "query_key_value.bias", "fc.bias")),
+    "enable_bias": ("q_proj.bias", "fc1.bias"),
+    "use_qk_norm": ("q_norm.weight",),
+    "qk_layernorm": ("q_layernorm.weight",),
+    "layer_norm_elementwise_affine": ("self_attn_layer_norm.weight",),
 }
 HARMLESS = (
     # The names of tensors show whether these parts exist.
@@ -93,7 +103,13 @@ HARMLESS = (
     *("summary_*", "problem_type", "task_specific_params", "finetuning_task", "*forced_decoder*"),
     *("out_features", "out_indices", "stage_names", "apply_layernorm", "reshape_hidden_states"),
     *("encoder_stride", "median_filter_width", "use_weighted_layer_sum", "static_position_*"),
-    *("is_encoder_decoder", "cross_attention_hidden_size", "sinusoidal_pos_embds", "vocab_size"),
+    *(
+        "is_encoder_decoder",
+        "is_decoder",
+        "cross_attention_hidden_size",
+        "sinusoidal_pos_embds",
+        "vocab_size",
+    ),
     *("pad_index", "eos_index", "bos_index", "unk_index", "extra_pos_embeddings", "save_step"),
     *("add_fpn", "auxiliary_*", "pool_scales", "semantic_loss_*", "use_auxiliary_head"),
     *("learned_pos_emb", "cache_implementation", "use_gated_activation", "use_parallel_*"),
@@ -189,8 +205,22 @@ class Config(dict[str, Any]):
         """How many classes a head has; files leave out the names of two."""
         return len(self.get("id2label") or range(self.get("num_labels", 2)))
 
-    def check(self) -> None:
-        """Warns of options that weren't read, and aren't known to be harmless."""
+    def check(self, tensors: Iterable[str] = ()) -> None:
+        """Warns of options that weren't read, and aren't known to be harmless.
+
+        Args:
+          tensors: the names of the checkpoint's tensors.
+
+        Raises:
+          ValueError: there are tensors of a part that an option turns off.
+        """
+        for option in OFF.keys() & self.keys():
+            ends = () if super().__getitem__(option) else OFF[option]
+            if found := [name for name in tensors if name.endswith(ends)]:
+                raise ValueError(
+                    f"config.json has {option} = False, and the checkpoint has {found[0]}. Which is"
+                    " right? PyTorch ignores such tensors: set the option, or leave them out."
+                )
         unknown = []
         for name, value in self.items():
             if isinstance(value, Config):

@@ -346,6 +346,8 @@ class Decoder(llama.Decoder):
         count = next((x.shape[0] for n, x in of.tensors.items() if n.endswith(POSITIONS)), 0)
         self.embed_positions = nnx.Embed(count, width, **options) if count else None
         self.waves = width if config["model_type"] == "xglm" else 0
+        if self.waves:  # the position of that number would be zeros
+            config.one_of("pad_token_id", (None, 0, 1))
         linear: Any = partial(nnx.Linear, use_bias=False, **options)
         self.project_in = linear(inner, width) if inner != width else None
         self.project_out = linear(width, inner) if inner != width else None
@@ -423,7 +425,7 @@ def load_model(of: Checkpoint) -> Decoder:
     """The model with the checkpoint's values."""
     known = usual(of)
     model = nnx.eval_shape(lambda: Decoder(known, rngs=nnx.Rngs(0)))
-    known.config.check()
+    known.config.check(of.tensors)
     return from_torch(model, of.tensors, rename=names_of(of), ignore=IGNORED)
 
 

@@ -188,7 +188,7 @@ def load_model(of: Checkpoint) -> Decoder:
     """The model with the checkpoint's values."""
     known = of.known("deepseek.py", ["deepseek_v2", "deepseek_v3"])
     model = nnx.eval_shape(lambda: Decoder(known, rngs=nnx.Rngs(0)))
-    known.config.check()
+    known.config.check(of.tensors)
     return from_torch(model, of.tensors, rename=names_of(of), ignore=ignored(of))
 
 

@@ -278,7 +278,7 @@ def load_model(of: Checkpoint, rank: int = 0, seed: int = 0) -> Decoder:
     """The model with the checkpoint's values; adapters are drawn, and add nothing at first."""
     of = of.known("llama.py", FAMILIES)
     abstract = nnx.eval_shape(lambda: Decoder(of, rngs=nnx.Rngs(0)))  # without any values
-    of.config.check()
+    of.config.check(of.tensors)
     model = Decoder(of, rank, rngs=nnx.Rngs(seed)) if rank else abstract
     return from_torch(model, of.tensors, rename=of.names(), ignore=IGNORED)
 

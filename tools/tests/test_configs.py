@@ -116,6 +116,13 @@ def test_embeddings_of_t5():
         t5.filled(config, tensors | wrong)
 
 
+def test_parts_that_are_turned_off():
+    config = example("configs").Config({"attention_bias": False}, "llama.py")
+    config.check(["model.layers.0.self_attn.q_proj.weight"])
+    with pytest.raises(ValueError, match=r"attention_bias = False, and .* has a\.q_proj\.bias"):
+        config.check(["a.q_proj.bias"])
+
+
 def test_two_classes():
     """Files leave out the default names of two classes."""
     config = config_of("vit")
