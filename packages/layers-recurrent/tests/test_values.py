@@ -344,3 +344,23 @@ def test_flip_sequences(lengths, time_major):
     np.testing.assert_array_equal(np.moveaxis(flipped, 0, 2) if time_major else flipped, expected)
     twice = functional.flip_sequences(flipped, lengths, 2, time_major)
     np.testing.assert_array_equal(twice, moved)
+
+
+@pytest.mark.parametrize(("name", "unroll"), [("lstm", 3), ("gru", 1), ("conv lstm", 1)])
+def test_any_number_of_steps_in_an_exported_program(name, unroll):
+    layer = linen.RNN(CELLS[name][0], unroll=unroll)
+    xs, lengths = inputs(name, 2, T), np.array([5, 2])
+    variables = layer.init(jax.random.key(0), xs)
+
+    def loss(variables, xs, lengths):
+        return jnp.sum(layer.apply(variables, xs, seq_lengths=lengths) ** 2)
+
+    batch, steps = jax.export.symbolic_shape("b, t")
+    arguments = (
+        variables,
+        jax.ShapeDtypeStruct((batch, steps, *xs.shape[2:]), xs.dtype),
+        jax.ShapeDtypeStruct((batch,), lengths.dtype),
+    )
+    function = jax.jit(jax.value_and_grad(loss))
+    program = jax.export.export(function)(*arguments)
+    comparing.near(program.call(variables, xs, lengths), function(variables, xs, lengths))

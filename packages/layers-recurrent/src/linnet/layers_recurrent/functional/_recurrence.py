@@ -157,8 +157,9 @@ def sequence(
 
     def chunk(carry: Carry, xs: Array) -> tuple[Carry, Carry]:
         ps = tuple(p.astype(wide) for p in of_inputs(inputs, xs))  # [C, *batch, W]
-        turn = max(1, min(unroll, xs.shape[0]))
-        return _steps(gates, turn, lengths is not None, ps, kernels, biases, carry)
+        return _steps(
+            gates, _turn(unroll, xs.shape[0]), lengths is not None, ps, kernels, biases, carry
+        )
 
     after, kept = _in_chunks(chunk, before, xs)  # [T, *batch, H]
     if lengths is None:
@@ -182,6 +183,8 @@ def _in_chunks(
 ) -> tuple[Carry, Carry]:
     """Runs `chunk` over pieces of xs [T, *batch, D] and joins the values it stores per step."""
     time, of_step = xs.shape[0], xs.shape[1:]
+    if not isinstance(time, int):  # unknown in an exported program: a single chunk
+        return chunk(carry, xs)
     length = _chunk_length(math.prod(of_step[:-1]))
     chunks = time // length
     if chunks <= 1:
@@ -198,6 +201,11 @@ def _in_chunks(
 def _chunk_length(batch: object) -> int:
     # The batch size of an exported program may be unknown.
     return max(4, ROWS_IN_A_CHUNK // (batch if isinstance(batch, int) and batch else 32))
+
+
+def _turn(unroll: int, steps: object) -> int:
+    # An unknown number of steps may be smaller than `unroll`, or no multiple of it.
+    return max(1, min(unroll, steps)) if isinstance(steps, int) else 1
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ..linen.axes import as_prefix, axis_sizes, input_name, one_size
+from ..linen.axes import as_prefix, axis_sizes, input_name, length_beside, one_size
 from ..linen.axes import broadcast as broadcast
 from ..linen.lazy import lazily
 from ..linen.transforms.scan import (
@@ -83,7 +83,9 @@ def scan(
             carry, ys, same = body(carry, xs)
             return carry, (ys, None if check_constancy_invariants else same)
 
-        carry, (ys, same) = jax.lax.scan(named_after(fn, step), init, xs, length=steps, **loop)
+        carry, (ys, same) = jax.lax.scan(
+            named_after(fn, step), init, xs, length=length_beside(xs, steps), **loop
+        )
         if not check_constancy_invariants:
             first = jax.tree.map(lambda x: x[0], same)
         new_shared, constants = first

@@ -143,6 +143,14 @@ def as_prefix(axes: object) -> object:
     return tuple(axes) if isinstance(axes, list) else axes
 
 
+def length_beside(xs: object, steps: int) -> int | None:
+    """The argument `length` of `lax.scan`: None if xs has arrays, which say it.
+
+    Theirs may be unknown, in an exported program, and `lax.scan` takes only a known one.
+    """
+    return None if jax.tree.leaves(xs) else steps
+
+
 def one_size(sizes: Sequence[Sizes], given: int | None, kind: str, name: str) -> int:
     """The only size among `sizes`, or the given one.
 

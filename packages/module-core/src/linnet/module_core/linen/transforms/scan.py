@@ -32,6 +32,7 @@ from ..axes import (
     in_axes_of,
     input_name,
     join_streams,
+    length_beside,
     map_prefix,
     one_size,
     out_axes_of,
@@ -210,7 +211,11 @@ def run_scan(
         return new_carry, (ys, constants if not check_constancy else None)
 
     (carried, carry), ((ys, new_scanned), constants) = jax.lax.scan(
-        named_after(lift.call, step), (carried, carry), slices, length=steps, **loop
+        named_after(lift.call, step),
+        (carried, carry),
+        slices,
+        length=length_beside(slices, steps),
+        **loop,
     )
     if not check_constancy:
         first = jax.tree.map(lambda x: x[0], constants)
