@@ -28,6 +28,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -430,7 +431,7 @@ def compiled_before(session: nox.Session) -> dict[str, str]:
 
 
 def share_bytecode(session: nox.Session) -> None:
-    """Lets all environments have the same bytecode: they install the same files of uv's cache.
+    """Lets a session's environments have the same bytecode: they get the same files of uv's cache.
 
     Python compares the time and the size of a source with those that its bytecode was made from, so
     another version of a library replaces it.
@@ -439,7 +440,7 @@ def share_bytecode(session: nox.Session) -> None:
     own = BYTECODE / location.relative_to(location.anchor)
     if own.is_symlink():
         return
-    shared = BYTECODE / "environments"
+    shared = BYTECODE / "environments" / re.split(r"[-(]", session.name)[0]
     shared.mkdir(parents=True, exist_ok=True)
     own.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(own, ignore_errors=True)  # of an older version of this file
