@@ -11,10 +11,17 @@ import numpy as np
 import pytest
 
 from hints import Remedy, try_remedy
-from linnet.module_core.errors import ArgumentError, MissingExtraError, ShapeError
+from linnet.module_core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DtypeError,
+    MissingExtraError,
+    ShapeError,
+)
 from linnet.module_core.training.tensorboard import SummaryWriter
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+summary_pb2 = pytest.importorskip("tensorboardX.proto.summary_pb2")
 
 
 def events(folder):
@@ -49,6 +56,28 @@ def test_scalars(tmp_path):
         (3, "loss", 0.5),
         (4, "loss", 1),
     ]
+
+
+def test_tensors_for_plugins(tmp_path):
+    metadata = summary_pb2.SummaryMetadata(display_name="a name")
+    values = [jnp.arange(6.0).reshape(2, 3), np.float64(2), 3, "text", jnp.ones(2, jnp.bfloat16)]
+
+    def write(writer):
+        for value in values:
+            writer.write("x", value, 7, metadata=metadata)
+        with pytest.raises(DtypeError, match="write 'x': an array of dtype object"):
+            writer.write("x", object(), 8)
+        with pytest.raises(ArgumentTypeError, match="'metadata' is 'm' of type str"):
+            writer.write("x", 1.0, 8, "m")
+
+    found = written(tmp_path, write)
+    assert [step for step, _ in found] == [7] * len(values)
+    assert {v.metadata.display_name for _, v in found} == {"a name"}
+    tensors = [v.tensor for _, v in found]
+    assert [t.dtype for t in tensors] == [1, 2, 3, 7, 14]  # float, double, int32, string, bfloat16
+    assert [d.size for d in tensors[0].tensor_shape.dim] == [2, 3]
+    assert np.frombuffer(tensors[0].tensor_content, np.float32).tolist() == list(range(6))
+    assert list(tensors[3].string_val) == [b"text"]
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (6, 4, 5, 4), (2, 4, 5, 1)])

@@ -22,7 +22,14 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..errors import ArgumentError, MissingExtraError, ShapeError
+from ..errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DtypeError,
+    MissingExtraError,
+    ShapeError,
+    describe,
+)
 
 __all__ = ["SummaryWriter"]
 
@@ -199,6 +206,52 @@ class SummaryWriter:
           step: the training step.
         """
         self._add(self._summaries.text(tag, textdata), step)
+
+    def write(self, tag: str, tensor: object, step: int, metadata: Any = None) -> None:
+        """Writes an array, or a string, for a plugin of TensorBoard.
+
+        Args:
+          tag: the name.
+          tensor: an array of any shape, a number, or a string or bytes.
+          step: the training step.
+          metadata: the `SummaryMetadata` message of the plugin, from TensorBoard or TensorFlow.
+
+        Raises:
+          DtypeError: the format has no such dtype.
+          ArgumentTypeError: `metadata` is not a protocol buffer.
+        """
+        if metadata is not None and not hasattr(metadata, "SerializeToString"):
+            raise ArgumentTypeError(
+                f"write {tag!r}: 'metadata' is {describe(metadata)}.",
+                hint="Pass a SummaryMetadata message, or None.",
+            )
+        encoded = {"tensor": self._tensor(tag, tensor)}
+        if metadata is not None:
+            message = self._protocol.SummaryMetadata
+            encoded["metadata"] = message.FromString(metadata.SerializeToString())
+        self._value(step, tag=tag, **encoded)
+
+    def _tensor(self, tag: str, tensor: object) -> object:
+        from tensorboardX.proto import tensor_pb2, tensor_shape_pb2, types_pb2
+
+        if isinstance(tensor, (str, bytes)):
+            text = tensor.encode() if isinstance(tensor, str) else tensor
+            return tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[text])
+        array = np.asarray(tensor)
+        if not hasattr(tensor, "dtype"):  # Python's numbers have 32 bits there
+            array = array.astype(
+                {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
+            )
+        name = {"float32": "FLOAT", "float64": "DOUBLE", "float16": "HALF"}.get(str(array.dtype))
+        kind = getattr(types_pb2, f"DT_{name or str(array.dtype).upper()}", None)
+        if kind is None:
+            raise DtypeError(f"write {tag!r}: an array of dtype {array.dtype} can't be written.")
+        sizes = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in array.shape]
+        return tensor_pb2.TensorProto(
+            dtype=kind,
+            tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=sizes),
+            tensor_content=array.tobytes(),
+        )
 
     def hparams(self, hparams: Mapping[str, Any]) -> None:
         """Writes the hyperparameters of the run.
