@@ -2,6 +2,7 @@
 
 import abc
 import functools
+import math
 import pickle
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from linnet.module_core import nnx
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, TraceContextError
 
 
 class Plain(nnx.Module):
@@ -323,3 +324,23 @@ class TestContainers:
         assert nothing((1, 2)) == (1, 2)
         assert nothing() is None
         assert nothing(a=1) == {"a": 1}
+
+
+def test_variables_of_plain_values_have_the_operations_of_these():
+    number, items = nnx.Variable(1.5), nnx.Variable({"a": 1, "b": 2})
+    assert (math.floor(number), math.ceil(number), math.trunc(number)) == (1, 2, 1)
+    del items["a"]
+    assert items.get_value() == {"b": 2}
+    variable = nnx.Param(jnp.ones(2), unit="volt")
+    assert variable.get_metadata(exclude_required=True) == {"unit": "volt"}
+
+    @jax.jit
+    def f(x):
+        with pytest.raises(TraceContextError):
+            variable.set_raw_value(x)
+        with pytest.raises(TraceContextError):
+            del items["b"]
+        variable.set_raw_value(3.0, _unsafe_bypass_check=True)
+
+    f(1.0)
+    assert variable.get_value() == 3.0

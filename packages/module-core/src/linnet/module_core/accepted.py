@@ -13,6 +13,7 @@ WITHOUT_EFFECT = {
     "args": "a module binds no argument but its variables and random keys",
     "debug_path": "errors mention `path`",
     "dtype": "the norms of the functional core return the common type of inputs and parameters",
+    "exclude_required": "no entry of a variable's metadata is required",
     "force_float32_reductions": "the statistics were computed before",
     "gda_manager": "orbax writes what is spread over processes",
     "graph": "nothing is done that could lose shared references",

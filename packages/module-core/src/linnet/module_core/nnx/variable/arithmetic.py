@@ -6,6 +6,7 @@ it would either replace the variable with an array or write to it implicitly.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -42,6 +43,9 @@ _CONVERSIONS: dict[str, Callable[..., Any]] = {
     "bool": bool,
     "index": operator.index,
     "round": round,
+    "trunc": math.trunc,
+    "floor": math.floor,
+    "ceil": math.ceil,
     "len": len,
 }
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...accepted import accepted
 from ...arrays import check_is_here, strong
 from ...errors import ArgumentError
 from ...notebook import as_html
@@ -160,9 +161,10 @@ class Variable(Operators[A], Generic[A]):
         """The stored value, without running hooks."""
         return self.raw_value
 
-    def set_raw_value(self, value: A) -> None:
-        """Stores a value without running hooks."""
-        edits.check_trace(self._nnx_stamp, self._nnx_description)
+    def set_raw_value(self, value: A, *, _unsafe_bypass_check: bool = False) -> None:
+        """Stores a value without running hooks, and without the check of the trace on request."""
+        if not _unsafe_bypass_check:
+            edits.check_trace(self._nnx_stamp, self._nnx_description)
         set_raw_value(self, value)
 
     def _placed(self, value: object) -> object:
@@ -190,6 +192,12 @@ class Variable(Operators[A], Generic[A]):
     def __setitem__(self, index: object, value: object) -> None:
         self.set_value(value, index=index)
 
+    def __delitem__(self, index: object) -> None:
+        edits.check_trace(self._nnx_stamp, self._nnx_description)
+        value: Any = self.raw_value
+        del value[index]
+        set_raw_value(self, value)
+
     def __jax_array__(self) -> A:
         value: A = self.get_value()
         return value
@@ -200,12 +208,19 @@ class Variable(Operators[A], Generic[A]):
 
     # Metadata.
 
-    def get_metadata(self, name: str | None = None, default: object = MISSING) -> Any:
+    def get_metadata(
+        self,
+        name: str | None = None,
+        default: object = MISSING,
+        *,
+        exclude_required: bool | None = None,
+    ) -> Any:
         """Returns all metadata as a new dict, or one entry.
 
         Raises:
           KeyError: the entry doesn't exist, and no `default` is given.
         """
+        accepted(exclude_required=exclude_required)
         if name is None:
             return dict(self._metadata)
         if default is MISSING:
