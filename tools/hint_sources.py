@@ -22,6 +22,8 @@ UNREAD = "not readable: "
 
 # Functions that return the candidates for a misspelled name, in any package.
 _NAMES_CANDIDATES = frozenset(("did_you_mean",))
+# The function that returns a number and its noun.
+_COUNTS = frozenset(("counted",))
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _Carrier: TypeAlias = tuple[str, int | None]  # a parameter: its name, and its position in a call
@@ -171,6 +173,8 @@ def _texts(value: ast.expr, place: _Place, on_the_way: tuple[ast.AST, ...] = ())
         case ast.Call(func=func):
             if _name_of(func) in _NAMES_CANDIDATES:
                 return ["Did you mean {}?"]
+            if _name_of(func) in _COUNTS:
+                return ["{}"]
             followed = _function(func, place)
             if followed is not None and followed[0] not in on_the_way:
                 function, inside = followed

@@ -257,7 +257,8 @@ class Check:
                 yield f"the output is split by {a.spec}, and that of the formula by {b.spec}"
         counts = [len(COLLECTIVES.findall(p.as_text() or "")) for p in programs]
         if counts[0] > counts[1]:
-            yield f"the call has {counts[0]} collectives, and the formula {counts[1]}"
+            collectives = f"collective{'s' * (counts[0] != 1)}"
+            yield f"the call has {counts[0]} {collectives}, and the formula {counts[1]}"
 
     def _placed(self, mesh: Any, nth: int | None) -> tuple[Any, Any, Any]:
         """Values, inputs and cotangents on a mesh; with `nth`, the values are split as well."""

@@ -44,7 +44,7 @@ class Outcome:
     def verdict(self) -> str:
         """In words."""
         if not self.equal:
-            return f"{len(self.details)} differences"
+            return f"{len(self.details)} difference{'s' * (len(self.details) != 1)}"
         return "bit for bit" if self.distance == 0 else f"within {self.distance:.0e}"
 
 

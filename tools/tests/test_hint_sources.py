@@ -32,6 +32,7 @@ def read(folder, **files):
         ("HINT = 'A.'\nraise E('x', hint=HINT)", ["A."]),
         ("raise E('x', hint=elsewhere.HINT)", ["not readable: elsewhere.HINT"]),
         ("raise E('x', hint=did_you_mean(x, y))", ["Did you mean {}?"]),
+        ("raise E('x', hint=f\"Pass {counted(n, 'int')}.\")", ["Pass {}."]),
         ("for kind, advice in table: raise E('x', hint=advice)", ["not readable: advice"]),
     ],
 )

@@ -281,7 +281,7 @@ def test_segments_of_other_keys_are_needed():
         (
             lambda: functional.rotary(Q, scaling=functional.LongRoPEScaling((1.0,))),
             ValueError,
-            ("1 factors", "expected 4"),
+            ("1 factor,", "expected 4"),
         ),
         (lambda: functional.rotary_from_config({}, length=0), ValueError, ("'length'",)),
         (lambda: functional.alibi(0), ValueError, ("'num_heads'", "at least 1")),

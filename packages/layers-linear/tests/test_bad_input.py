@@ -91,7 +91,7 @@ def refused(layer, x, error, *says, **call):
         refused(linen.ConvLocal(3, -1), SEQUENCE, ValueError, "'kernel_size'", "-1"),
         refused(linen.ConvTranspose(3, -1), SEQUENCE, ValueError, "'kernel_size'", "-1"),
         refused(linen.Conv(3, 3, strides=0), SEQUENCE, ValueError, "'strides'", "got 0"),
-        refused(linen.Conv(3, (3, 3), strides=(1,)), IMAGES, ValueError, "1 entries", "2 spat"),
+        refused(linen.Conv(3, (3, 3), strides=(1,)), IMAGES, ValueError, "1 entry,", "2 spat"),
         refused(linen.Conv(3, 3, kernel_dilation=1.5), SEQUENCE, TypeError, "dilation", "1.5"),
         refused(linen.ConvTranspose(3, 3, strides=-1), SEQUENCE, ValueError, "'strides'", "-1"),
         # Padding.
@@ -103,7 +103,7 @@ def refused(layer, x, error, *says, **call):
         refused(
             linen.ConvTranspose(3, 3, padding="CAUSAL"), SEQUENCE, ValueError, "'CAUSAL'", "VALID"
         ),
-        refused(linen.Conv(3, (3, 3), padding=(1,)), IMAGES, ValueError, "(1,)", "2 entries"),
+        refused(linen.Conv(3, (3, 3), padding=(1,)), IMAGES, ValueError, "(1,)", "2 ints"),
         refused(linen.Conv(3, 3, padding=2.5), SEQUENCE, ValueError, "2.5", "(low, high) pair"),
         refused(linen.Conv(3, 3, padding=None), SEQUENCE, ValueError, "None", "(low, high) pair"),
         refused(linen.Conv(3, 3, padding=((1, 2, 3),)), SEQUENCE, ValueError, "(1, 2, 3)", "pair"),
@@ -274,7 +274,7 @@ def test_a_traced_rate_is_refused():
             "'strides' must be at least",
         ),
         (lambda x: functional.max_pool(x, (2, 2), padding="CIRCULAR"), ValueError, "'CIRCULAR'"),
-        (lambda x: functional.max_pool(x, (2, 2), padding=((1, 1),)), ValueError, "2 entries"),
+        (lambda x: functional.max_pool(x, (2, 2), padding=((1, 1),)), ValueError, "2 ints"),
         (lambda x: functional.max_pool(x[0, 0], (2, 2)), ValueError, "at least 3 dimensions"),
         (
             lambda x: functional.pool(x, 0.0, jax.lax.add, (2,), (2, 2), "SAME"),

@@ -195,7 +195,7 @@ REMEDIES = [
         lambda: [conv(strides=2), conv(strides=(1, 2))],
     ),
     Remedy(
-        "spatial dimensions; the names are",
+        "; the names are",
         lambda: conv(padding=((1, 2, 3), 0)),
         lambda: [conv(padding=((1, 2), 0)), conv(padding="SAME")],
     ),

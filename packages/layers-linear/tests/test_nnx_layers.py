@@ -536,7 +536,7 @@ MISTAKES = {
     "as many sizes as axes": (
         lambda: nnx.LinearGeneral((3, 4), 2, rngs=Rngs(0)),
         ArgumentError,
-        r"axis=\(-1,\) contracts 1 dimensions, but in_features=\(3, 4\) has 2 sizes",
+        r"axis=\(-1,\) contracts 1 dimension, but in_features=\(3, 4\) has 2 sizes",
     ),
     "a batch dimension that doesn't lead": (
         lambda: nnx.LinearGeneral(3, 2, batch_axis={1: 4}, rngs=Rngs(0)),

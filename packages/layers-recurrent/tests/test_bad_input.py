@@ -189,7 +189,7 @@ REFUSALS = {
     "flipping without a time dimension": (
         lambda: functional.flip_sequences(jnp.ones(3), None, 1, time_major=False),
         errors.ShapeError,
-        ["inputs have shape (3,), expected 1 batch dimensions and a time dimension."],
+        ["inputs have shape (3,), expected 1 batch dimension and a time dimension."],
     ),
 }
 

@@ -207,7 +207,7 @@ def test_an_argument_that_the_mesh_does_not_divide():
     ("x", "words"),
     [
         (jnp.ones(15), [r"x['a'], of shape (15,)", "4 devices of 'data'", "of size 15"]),
-        (jnp.ones(()), [r"x['a'], of shape ()", "('data',)", "1 axes"]),
+        (jnp.ones(()), [r"x['a'], of shape ()", "('data',)", "1 axis"]),
     ],
     ids=["size", "rank"],
 )

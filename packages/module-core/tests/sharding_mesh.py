@@ -241,5 +241,5 @@ def test_copies_that_differ(mesh):
     parts[5] = parts[5] + 1
     bad = jax.make_array_from_single_device_arrays((4,), everywhere, parts)
     sharding.check_replicated({"good": good})
-    with pytest.raises(ArgumentError, match="Copies of 1 values differ:\n  bad: device .*5"):
+    with pytest.raises(ArgumentError, match="Copies of 1 value differ:\n  bad: device .*5"):
         sharding.check_replicated({"good": good, "bad": bad})

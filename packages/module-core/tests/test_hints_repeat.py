@@ -126,10 +126,10 @@ REPEAT = [
         ],
     ),
     Remedy(
-        "Every step runs {} layers: pass length={}, or a different layers_per_block.",
+        "Every step runs {}: pass length={}, or a different layers_per_block.",
         lambda: nn.Repeat(Dense, 5, layers_per_block=2),
         lambda: [nn.Repeat(Dense, 4, layers_per_block=2), nn.Repeat(Dense, 5, layers_per_block=5)],
-        filled=("2", "4"),
+        filled=("2 layers", "4"),
     ),
     Remedy(
         "Pass one of {}, True, or a policy of jax.checkpoint_policies.",
@@ -160,10 +160,10 @@ REPEAT = [
         lambda: [repeated(lambda x: 2 * x), repeated(lambda x: (2 * x, x.sum()))],
     ),
     Remedy(
-        "Return a tuple that begins with the new values of the first {} arguments.",
+        "Return a tuple that begins with the new values of the first {}.",
         lambda: repeated(lambda x, y: x + y, X, X, carry=2),
         lambda: repeated(two, X, X, carry=2),
-        filled=("2",),
+        filled=("2 arguments",),
     ),
     Remedy(
         "What goes from layer to layer keeps its structure.",

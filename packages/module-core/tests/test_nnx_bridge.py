@@ -294,9 +294,7 @@ def test_metadata_goes_into_boxes():
 def test_missing_and_additional_variables():
     module = bridge.to_linen(Block)
     variables = module.init(KEY, X)
-    with pytest.raises(
-        ScopeVariableNotFoundError, match="1 variables of ToLinen are missing: batch"
-    ):
+    with pytest.raises(ScopeVariableNotFoundError, match="1 variable of ToLinen is missing: batch"):
         module.apply({"params": variables["params"]}, X)
 
     class Sowing(Dense):

@@ -182,7 +182,7 @@ def test_shardings():
     assert m.dense.kernel[...].sharding.is_equivalent_to(split, 2)
     assert m.calls[...].sharding.is_equivalent_to(whole, 0)
     assert float(m.calls[...]) == 2.0
-    with pytest.raises(ArgumentError, match="in_shardings has 1 entries for 2 arguments"):
+    with pytest.raises(ArgumentError, match="in_shardings has 1 entry for 2 non-static arguments"):
         nnx.jit(lambda a, b: a, in_shardings=(split,))(X, X)
 
 

@@ -188,7 +188,7 @@ class TestStructure:
 
     def test_merge_names_what_is_missing(self):
         graphdef, _, rest = nnx.split(Block(nnx.Rngs(0)), nnx.Param, ...)
-        with pytest.raises(ValueError, match=r"1 leaves, the GraphDef 5.*first/bias"):
+        with pytest.raises(ValueError, match=r"1 leaf, the GraphDef 5.*first/bias"):
             nnx.merge(graphdef, rest)
 
     def test_update_keeps_identity(self):

@@ -202,7 +202,7 @@ def test_custom_vjp_without_updates_and_with_fixed_arguments():
     with pytest.raises(AttributeError, match="No VJP defined"):
         nnx.custom_vjp(lambda x: x)(1.0)
     f.defvjp(lambda scale, m: (f(scale, m), m), lambda scale, m, c: c)
-    with pytest.raises(ArgumentTypeError, match="a tuple of 1 cotangents"):
+    with pytest.raises(ArgumentTypeError, match="a tuple of 1 cotangent"):
         nnx.grad(lambda m: f(3.0, m))(block())
 
 

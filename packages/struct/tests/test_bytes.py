@@ -275,7 +275,7 @@ ENCODED = to_bytes({"a": jnp.ones(2), "b": 3, "k": jax.random.key(0), "c": 1j})
 def test_every_truncation_is_refused():
     target = msgpack_restore(ENCODED)
     for end in range(len(ENCODED)):
-        with pytest.raises(InvalidBytesError, match=f"^{end} bytes cannot be read as a tree"):
+        with pytest.raises(InvalidBytesError, match=f"^{end} bytes? cannot be read as a tree"):
             from_bytes(target, ENCODED[:end])
 
 

@@ -105,7 +105,8 @@ def fuzz(arms: Sequence[Arm], seconds: float, seed: int, programs: int | None = 
         )
         print(f"{arm.name}: {numbers} in {spent[arm.name]:.0f} s")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"seed {seed}: {len(found)} different findings, at most {memory:.2f} GiB of memory")
+    count = f"{len(found)} different finding{'s' * (len(found) != 1)}"
+    print(f"seed {seed}: {count}, at most {memory:.2f} GiB of memory")
     return 1 if found else 0
 
 

@@ -162,7 +162,7 @@ def is_convolution(who: object, shape: tuple[Any, ...]) -> None:
     if shape[-2] > shape[-1]:
         raise ValueError(
             f"{who}: shape must not have more inputs than outputs, got {shape} with "
-            f"{shape[-2]} inputs and {shape[-1]} outputs."
+            f"{shape[-2]} inputs and {shape[-1]} output{'s' * (shape[-1] != 1)}."
         )
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import jax.numpy as jnp
 
-from linnet.module_core.errors import ArgumentTypeError, ShapeError
+from linnet.module_core.errors import ArgumentTypeError, ShapeError, counted
 from linnet.module_core.layers import Array
 
 C = TypeVar("C")
@@ -47,8 +47,9 @@ def axes_of(shape: tuple[int, ...], features: int, time_major: bool) -> tuple[in
     if rank < 0:
         order = "(time, *batch, *features)" if time_major else "(*batch, time, *features)"
         raise ShapeError(
-            f"inputs have shape {shape}, expected {order} with {features} feature dimension(s): at "
-            f"least {features + 1} dimensions.",
+            f"inputs have shape {shape}, expected {order} with "
+            f"{counted(features, 'feature dimension')}: at least"
+            f" {counted(features + 1, 'dimension')}.",
             hint="For a single step, call the cell itself.",
         )
     return (0, range(1, rank + 1)) if time_major else (rank, range(rank))

@@ -27,6 +27,7 @@ from .errors import (
     ArgumentTypeError,
     CursorFindError,
     TraverseTreeError,
+    counted,
     describe,
     did_you_mean,
 )
@@ -425,7 +426,8 @@ def _way(obj: Node, key: Key, access: AccessType) -> tuple[Key, AccessType]:
     if isinstance(obj, (list, tuple)) and hasattr(key, "__index__"):
         index = operator.index(key)
         if not -len(obj) <= index < len(obj):
-            raise IndexError(f"index {index} is out of range: {describe(obj)} has {len(obj)} items")
+            size = counted(len(obj), "item")
+            raise IndexError(f"index {index} is out of range: {describe(obj)} has {size}")
         index %= len(obj)
         return (_fields(obj)[index], AccessType.ATTR) if is_named_tuple(obj) else (index, access)  # type: ignore[index]
     return key, access

@@ -57,6 +57,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "Available: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number and its noun, as messages write them.
+
+    Args:
+      number: how many.
+      noun: in the singular.
+      plural: None for the noun with an "s".
+
+    >>> counted(1, "value"), counted(0, "value"), counted(2, "axis", "axes")
+    ('1 value', '0 values', '2 axes')
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def describe(value: object) -> str:
     """A short description of `value`, for arrays the shape instead of the numbers."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from .errors import did_you_mean
+from .errors import counted, did_you_mean
 
 
 def mismatch(
@@ -33,7 +33,7 @@ def mismatch(
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     expected = signature.replace(parameters=bare[1:], return_annotation=signature.empty)
     count = len(args) - 1
-    given = [f"{count} positional argument{'s' * (count != 1)}", *(f"{k}=" for k in kwargs)]
+    given = [counted(count, "positional argument"), *(f"{k}=" for k in kwargs)]
     hint = f"It takes {expected}; it got {', '.join(given)}."
     taken = [p.name for p in bare[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     for name in kwargs:

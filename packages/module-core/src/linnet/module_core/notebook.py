@@ -17,6 +17,7 @@ import numpy as np
 
 from .boxes import AxisMetadata
 from .defaults import is_default
+from .errors import counted
 
 _LONGEST = 100  # characters of a value's representation
 _MOST = 200  # children of an object
@@ -127,7 +128,7 @@ def _array(value: object) -> str:
 
 
 def _devices(count: int) -> str:
-    return f"{count} devices" if count > 1 else "1 device"
+    return counted(count, "device")
 
 
 def _size(value: object) -> str:
@@ -138,8 +139,8 @@ def _size(value: object) -> str:
     count = sum(int(np.prod(x.shape)) for x in arrays)
     plain = [x for x in arrays if not jnp.issubdtype(x.dtype, jax.dtypes.extended)]
     size = sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in plain)
-    many = f"{len(arrays)} arrays" if len(arrays) > 1 else "1 array"
-    return f'<span style="{_QUIET}">{many}, {count:,} numbers, {_bytes(size)}</span>'
+    many = f"{counted(len(arrays), 'array')}, {count:,} number{'s' * (count != 1)}"
+    return f'<span style="{_QUIET}">{many}, {_bytes(size)}</span>'
 
 
 def _arrays(value: object, seen: set[int]) -> Iterator[Any]:

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from .arrays import strong
-from .errors import ArgumentError, ArgumentTypeError, ShapeError
+from .errors import ArgumentError, ArgumentTypeError, ShapeError, counted
 from .typing import PyTree
 
 
@@ -43,10 +43,9 @@ def steps_of(length: object, layers_per_block: object) -> int:
     layers, each = positive(length, "length"), positive(layers_per_block, "layers_per_block")
     if layers % each:
         raise ArgumentError(
-            f"Repeat has length={layers} layers, which is not a multiple of"
-            f" layers_per_block={each}.",
-            hint=f"Every step runs {each} layers: pass length={layers - layers % each or each}, or"
-            " a different layers_per_block.",
+            f"Repeat has length={layers}, which is not a multiple of layers_per_block={each}.",
+            hint=f"Every step runs {counted(each, 'layer')}: pass"
+            f" length={layers - layers % each or each}, or a different layers_per_block.",
         )
     return layers // each
 
@@ -102,7 +101,7 @@ class Arguments:
     ) -> None:
         if len(args) < carry:
             raise ArgumentError(
-                f"Repeat passes {carry} positional argument{'s' if carry > 1 else ''} from layer to"
+                f"Repeat passes {counted(carry, 'positional argument')} from layer to"
                 f" layer (carry={carry}), got {len(args)}.",
                 hint="Pass by position what each layer returns for the next one.",
             )
@@ -125,8 +124,9 @@ class Arguments:
                 value, rest[name - carry] = rest[name - carry], None
             else:
                 raise ArgumentError(
-                    f"per_layer names argument {name} (counted from 0); Repeat got {len(args)}"
-                    f" positional arguments, the first {carry} of which go from layer to layer.",
+                    f"per_layer names argument {name} (counted from 0); Repeat got"
+                    f" {counted(len(args), 'positional argument')}, of which it passes"
+                    f" {'the first' if carry == 1 else f'the first {carry}'} from layer to layer.",
                 )
             which.append(name)
             sliced.append(
@@ -230,10 +230,14 @@ def divide(output: PyTree, carried: Sequence[Any], layer: str) -> tuple[tuple[An
         )
     n = len(carried)
     if not isinstance(output, tuple) or len(output) < n:
-        got = f"{len(output)} values" if isinstance(output, tuple) else type(output).__name__
+        got = type(output).__name__
+        if isinstance(output, tuple):
+            got = counted(len(output), "value")
         raise ArgumentError(
-            f"{layer} passes {n} values to the next layer (carry={n}) and returned {got}.",
-            hint=f"Return a tuple that begins with the new values of the first {n} arguments.",
+            f"{layer} passes {counted(n, 'value')} to the next layer (carry={n}) and returned"
+            f" {got}.",
+            hint="Return a tuple that begins with the new values of the first"
+            f" {counted(n, 'argument')}.",
         )
     for i, (new, old) in enumerate(zip(output, carried, strict=False)):
         structures: list[Any] = [jax.tree.structure(x) for x in (old, new)]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .boxes import add_axis, remove_axis
-from .errors import ArgumentError, ShapeError, did_you_mean
+from .errors import ArgumentError, ShapeError, counted, did_you_mean
 from .repeating import positive
 from .typing import PyTree
 
@@ -75,12 +75,13 @@ def stack_layers(
         missing = [i for i in range(n) if i not in numbered]
         if missing:
             raise ArgumentError(
-                f"The tree has {n} layers {layers!r}, but none with the number {missing[0]}.",
+                f"The tree has {counted(n, 'layer')} {layers!r}, but none with the number"
+                f" {missing[0]}.",
                 hint="Layers are numbered from 0, without gaps.",
             )
         if n % each:
             raise ArgumentError(
-                f"The tree has {n} layers {layers!r}, which is not a multiple of"
+                f"The tree has {counted(n, 'layer')} {layers!r}, which is not a multiple of"
                 f" layers_per_block={each}.",
             )
         found = [holder[numbered[i]] for i in range(n)]

@@ -80,7 +80,10 @@ class Traversal(abc.ABC):
 
         updated = self.update(take, inputs)
         if used != len(given):
-            raise ValueError(f"Traversal.set: {len(given)} values for {used} places.")
+            raise ValueError(
+                f"Traversal.set: {len(given)} value{'s' * (len(given) != 1)} for"
+                f" {used} place{'s' * (used != 1)}."
+            )
         return updated
 
     def compose(self, other: Traversal) -> Traversal:

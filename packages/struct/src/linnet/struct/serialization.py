@@ -189,7 +189,7 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
         reason = str(error).rstrip(".") or type(error).__name__
         raise InvalidBytesError(
             message(
-                f"{size} bytes cannot be read as a tree: {reason}.",
+                f"{size} byte{'s' * (size != 1)} cannot be read as a tree: {reason}.",
                 "Is the file truncated, or was it written by another program?",
             )
         ) from error
@@ -375,8 +375,9 @@ def _array(shape: Sequence[int], name: str, data: bytes) -> np.ndarray:
     size = math.prod(_checked_shape(shape))
     if len(data) != size * dtype.itemsize:
         raise ValueError(
-            f"an array of shape {tuple(shape)} and dtype {name} has {len(data)} bytes "
-            f"instead of {size * dtype.itemsize}"
+            f"an array of shape {tuple(shape)} and dtype {name} has {len(data)}"
+            f" byte{'s' * (len(data) != 1)}"
+            f" instead of {size * dtype.itemsize}"
         )
     return np.frombuffer(data, dtype).reshape(shape)
 

@@ -12,7 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
+from linnet.module_core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DtypeError,
+    ShapeError,
+    counted,
+)
 from linnet.module_core.layers import Array, Shape, as_array, integer
 
 from ._checks import Sizes
@@ -49,8 +55,8 @@ def visible(
         if key_segment_ids is None:
             if sizes.keys != sizes.queries:
                 raise ArgumentError(
-                    f"segment_ids are those of {sizes.queries} queries, but there are {sizes.keys} "
-                    "keys, and key_segment_ids is None.",
+                    f"segment_ids are those of {counted(sizes.queries, 'query', 'queries')}, not"
+                    f" of the {counted(sizes.keys, 'key')}, and key_segment_ids is None.",
                     hint="Pass the segments of the keys as key_segment_ids.",
                 )
             of_keys = segments

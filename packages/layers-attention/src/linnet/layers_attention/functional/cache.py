@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linnet.module_core.errors import ArgumentError, DtypeError, ShapeError
+from linnet.module_core.errors import ArgumentError, DtypeError, ShapeError, counted
 from linnet.module_core.layers import Array, DTypeLike, Shape, as_array
 from linnet.module_core.layout import automatic, entries_of, layout_of, leading
 
@@ -315,7 +315,8 @@ def _row_by_row(old: Array, new: Array, start: Array, lengths: Array | None, rin
 
 def _no_room(more: int, room: int, filled: str) -> ArgumentError:
     return ArgumentError(
-        f"The cache is full: it has room for {room} positions, {filled} are filled, {more} more "
-        "were to be written.",
+        f"The cache is full: it has room for {counted(room, 'position')}, {filled} "
+        f"{'is' if filled == '1' else 'are'} filled, {more} more"
+        f" {'was' if more == 1 else 'were'} to be written.",
         hint="Initialize it with a longer input, or start over with an empty one.",
     )

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError, counted
 from linnet.module_core.layers import Array, as_array, inexact, integer
 from linnet.module_core.layout import gathered, like
 
@@ -280,8 +280,8 @@ class LongRoPEScaling:
         """
         if len(self.factors) != rotated // 2:
             raise ArgumentError(
-                f"LongRoPEScaling has {len(self.factors)} factors, expected {rotated // 2}: one for"
-                f" each pair of the {rotated} rotated features."
+                f"LongRoPEScaling has {counted(len(self.factors), 'factor')}, expected"
+                f" {rotated // 2}: one for each pair of the {rotated} rotated features."
             )
         scaled: Frequencies = frequencies / np.asarray(self.factors)
         return scaled
@@ -342,8 +342,8 @@ class Rotary:
         rotated = int(depth * self.fraction)
         if rotated % 2 or not rotated:
             raise ArgumentError(
-                f"Rotary positions turn pairs of features, but {rotated} of the {depth} features "
-                "of a head are rotated.",
+                f"Rotary positions turn pairs of features, but {rotated} of the "
+                f"{counted(depth, 'feature')} of a head {'is' if rotated == 1 else 'are'} rotated.",
                 hint="Use heads with an even number of features, or another fraction.",
             )
         return rotated

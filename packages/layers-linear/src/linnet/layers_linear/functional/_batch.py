@@ -11,7 +11,7 @@ import math
 
 from jax import lax
 
-from linnet.module_core.errors import ShapeError
+from linnet.module_core.errors import ShapeError, counted
 from linnet.module_core.layers import Array, Shape
 from linnet.module_core.layout import is_on_mesh
 
@@ -63,8 +63,8 @@ def require_spatial(shape: Shape, rank: int) -> None:
     """
     if len(shape) < rank + 1:
         raise ShapeError(
-            f"inputs have shape {shape}, expected (*batch, *spatial, features) with {rank} spatial "
-            f"dimensions: at least {rank + 1} dimensions.",
+            f"inputs have shape {shape}, expected (*batch, *spatial, features) with "
+            f"{counted(rank, 'spatial dimension')}: at least {counted(rank + 1, 'dimension')}.",
             hint="Channels come last; the batch dimension is optional.",
         )
 
@@ -102,6 +102,6 @@ def channels_first(shape: Shape, rank: int, features: int) -> str | None:
         return None
     return (
         "Channels come last: inputs are (*batch, *spatial, channels), but these have their "
-        f"{features} channels in dimension {len(shape) - 1 - rank}. Move them: jnp.moveaxis(x, "
-        f"{-1 - rank}, -1)."
+        f"{counted(features, 'channel')} in dimension {len(shape) - 1 - rank}. Move them:"
+        f" jnp.moveaxis(x, {-1 - rank}, -1)."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from linnet.module_core.errors import ArgumentError
+from linnet.module_core.errors import ArgumentError, counted
 from linnet.module_core.layers import Shape, integers
 
 
@@ -21,8 +21,8 @@ def per_dimension(value: object, rank: int, name: str, *, least: int = 1) -> Sha
         return numbers * rank
     if len(numbers) != rank:
         raise ArgumentError(
-            f"'{name}' has {len(numbers)} entries, but the window has {rank} spatial dimensions: "
-            f"{name}={value!r}.",
-            hint=f"Pass one int for all dimensions, or {rank} ints.",
+            f"'{name}' has {counted(len(numbers), 'entry', 'entries')}, but the window has "
+            f"{counted(rank, 'spatial dimension')}: {name}={value!r}.",
+            hint=f"Pass one int for all dimensions, or a sequence of {counted(rank, 'int')}.",
         )
     return numbers

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jax import lax
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, counted, did_you_mean
 from linnet.module_core.layers import Array, PaddingLike, Shape, integer
 
 LaxPadding: TypeAlias = str | list[tuple[int, int]]
@@ -52,7 +52,7 @@ def canonicalize_padding(
         if name not in names:
             raise ArgumentError(
                 f"Unknown padding {padding!r}: expected one of {', '.join(names)}, an int, or a "
-                f"sequence of {rank} ints or (low, high) pairs.",
+                f"sequence of {_entries(rank)}.",
                 hint=did_you_mean(name, names),
             )
         return name
@@ -83,10 +83,16 @@ def _amount(value: object, padding: object, rank: int, names: Sequence[str]) -> 
 
 def _malformed(padding: object, rank: int, names: Sequence[str]) -> ArgumentError:
     return ArgumentError(
-        f"padding={padding!r} is malformed: expected a name, an int, or {rank} entries, each of "
-        "them an int or a (low, high) pair.",
-        hint=f"The window has {rank} spatial dimensions; the names are {', '.join(names)}.",
+        f"padding={padding!r} is malformed: expected a name, an int, or a sequence of "
+        f"{_entries(rank)}.",
+        hint=f"The window has {counted(rank, 'spatial dimension')}; the names are "
+        f"{', '.join(names)}.",
     )
+
+
+def _entries(rank: int) -> str:
+    """What a sequence of paddings holds."""
+    return counted(rank, "int or (low, high) pair", "ints or (low, high) pairs")
 
 
 def pad_beforehand(
@@ -130,7 +136,7 @@ def causal_width(kernel_size: Shape, kernel_dilation: Shape) -> int:
     if len(kernel_size) != 1:
         raise ArgumentError(
             f"'CAUSAL' padding needs a 1D convolution, but kernel_size={kernel_size} has "
-            f"{len(kernel_size)} spatial dimensions.",
+            f"{counted(len(kernel_size), 'spatial dimension')}.",
             hint="To be causal in one of them, pass (low, high) pairs, e.g. ((k - 1, 0), (1, 1)).",
         )
     return kernel_dilation[0] * (kernel_size[0] - 1)

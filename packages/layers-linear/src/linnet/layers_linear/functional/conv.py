@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
-from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.errors import ArgumentError, ShapeError, counted
 from linnet.module_core.layers import (
     Array,
     ConvGeneralDilated,
@@ -85,7 +85,7 @@ def checked_groups(feature_group_count: object, inputs: int, features: int) -> i
     for size, what in ((inputs, "the inputs'"), (features, "the output's")):
         if size % groups:
             raise ArgumentError(
-                f"feature_group_count={groups} doesn't divide {what} {size} features.",
+                f"feature_group_count={groups} doesn't divide {what} {counted(size, 'feature')}.",
                 hint="The features of inputs and output are split into groups of the same size.",
             )
     return groups

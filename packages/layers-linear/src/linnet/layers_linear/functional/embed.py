@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
-from linnet.module_core.errors import DtypeError, ShapeError
+from linnet.module_core.errors import DtypeError, ShapeError, counted
 from linnet.module_core.layers import (
     Array,
     DTypeLike,
@@ -111,7 +111,7 @@ def attend(
     if vector_features(query.shape, "query") != embedding.shape[1]:
         raise ShapeError(
             f"query has shape {query.shape}, but its last dimension must be the embedding's "
-            f"{embedding.shape[1]} features.",
+            f"{counted(embedding.shape[1], 'feature')}.",
             hint="The product sums over the features.",
         )
     table = lax.transpose(embedding, (1, 0))  # [D, N]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, counted
 from linnet.module_core.layers import Array, PaddingLike, Shape, as_array, integer
 
 from ._batch import require_output, require_spatial
@@ -75,8 +75,8 @@ def _window(
     steps = _sizes(strides, "strides") if strides is not None else (1,) * len(window)
     if len(steps) != len(window):
         raise ArgumentError(
-            f"strides={strides!r} has {len(steps)} entries, window_shape={window_shape!r} has "
-            f"{len(window)}.",
+            f"strides={strides!r} has {counted(len(steps), 'entry', 'entries')}, "
+            f"window_shape={window_shape!r} has {len(window)}.",
             hint="Pass one stride for each dimension of the window.",
         )
     return window, steps, canonicalize_padding(padding, len(window), ZERO_PADDINGS)

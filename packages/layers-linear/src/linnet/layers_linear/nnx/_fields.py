@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from linnet.layers_linear.functional._batch import channels_first
-from linnet.module_core.errors import ShapeError
+from linnet.module_core.errors import ShapeError, counted
 from linnet.module_core.layers import shape_of, vector_features
 
 
@@ -27,8 +27,8 @@ def require_features(
     got = vector_features(shape)
     if got != expected:
         raise ShapeError(
-            f"inputs have shape {shape}, expected {expected} features in the last dimension, got"
-            f" {got}.",
+            f"inputs have shape {shape}, expected {counted(expected, 'feature')} in the last"
+            f" dimension, got {got}.",
             hint=(None if rank is None else channels_first(shape, rank, expected))
             or f"The layer was made with {name}={expected}.",
         )

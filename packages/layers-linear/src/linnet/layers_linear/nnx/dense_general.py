@@ -14,7 +14,7 @@ from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
 from linnet.layers_linear._torch import DENSE_GENERAL
 from linnet.module_core.draws import draws_of
-from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.errors import ArgumentError, ShapeError, counted
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -100,8 +100,8 @@ class LinearGeneral(Layer):
         self.batch_axis: Mapping[int, int] = FrozenDict(_leading(batch_axis))
         if len(self.in_features) != len(self.axis):
             raise ArgumentError(
-                f"axis={self.axis} contracts {len(self.axis)} dimensions, but"
-                f" in_features={self.in_features} has {len(self.in_features)} sizes.",
+                f"axis={self.axis} contracts {counted(len(self.axis), 'dimension')}, but"
+                f" in_features={self.in_features} has {counted(len(self.in_features), 'size')}.",
                 hint="Pass one size for each contracted dimension.",
             )
         batch = tuple(self.batch_axis.values())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from jax import lax
 
-from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.errors import ArgumentError, ShapeError, counted
 from linnet.module_core.layers import (
     Array,
     Axes,
@@ -119,7 +119,7 @@ def count_groups(channels: int, num_groups: int | None, group_size: int | None) 
         size = integer(group_size, "group_size", least=1)
         if channels % size:
             raise ArgumentError(
-                f"The inputs' {channels} channels cannot be split into groups of "
+                f"The inputs' {counted(channels, 'channel')} cannot be split into groups of "
                 f"group_size={size}.",
                 hint=_divisors(channels),
             )
@@ -127,8 +127,8 @@ def count_groups(channels: int, num_groups: int | None, group_size: int | None) 
     groups = integer(num_groups, "num_groups", least=1)
     if channels % groups:
         raise ArgumentError(
-            f"The inputs' {channels} channels cannot be split into num_groups={groups} equal "
-            "groups.",
+            f"The inputs' {counted(channels, 'channel')} cannot be split into "
+            f"num_groups={groups} equal groups.",
             hint=_divisors(channels),
         )
     return groups

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from linnet.module_core.dtypes import canonicalize_dtype
-from linnet.module_core.errors import ShapeError
+from linnet.module_core.errors import ShapeError, counted
 from linnet.module_core.layers import Array, DTypeLike, as_array, integer, not_negative
 from linnet.module_core.layout import automatic, entries_of, layout_of, split
 
@@ -137,8 +137,8 @@ def check_matrix(kernel: Array, *, error_on_non_matrix: bool) -> None:
         )
     if kernel.ndim > 2 and error_on_non_matrix:
         raise ShapeError(
-            f"kernel has shape {kernel.shape}, {kernel.ndim} dimensions, expected a matrix because "
-            "error_on_non_matrix is set.",
+            f"kernel has shape {kernel.shape}, {counted(kernel.ndim, 'dimension')}, expected a"
+            " matrix because error_on_non_matrix is set.",
             hint=(
                 "Without it, all dimensions but the last are flattened into one: a "
                 "convolution's kernel becomes the matrix that maps a patch to the features."

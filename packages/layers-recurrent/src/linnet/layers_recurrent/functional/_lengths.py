@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError, counted
 from linnet.module_core.layers import Array, Shape
 from linnet.module_core.layout import like
 
@@ -46,8 +46,8 @@ def checked_lengths(lengths: Any, batch: Shape, time: int) -> Array:
         least, most = int(known.min()), int(known.max())
         if least < 0 or most > time:
             raise ArgumentError(
-                f"seq_lengths must be between 0 and the {time} steps of the inputs, got "
-                f"{least if least < 0 else most}."
+                f"seq_lengths must be between 0 and the {counted(time, 'step')} of the inputs, "
+                f"got {least if least < 0 else most}."
             )
     return jnp.asarray(lengths)
 

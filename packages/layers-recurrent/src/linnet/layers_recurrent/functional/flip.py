@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from linnet.module_core.errors import ShapeError
+from linnet.module_core.errors import ShapeError, counted
 from linnet.module_core.layers import Array
 from linnet.module_core.layout import like
 
@@ -40,8 +40,8 @@ def flip_sequences(
     """
     if inputs.ndim <= num_batch_dims:
         raise ShapeError(
-            f"inputs have shape {inputs.shape}, expected {num_batch_dims} batch dimensions and a "
-            "time dimension."
+            f"inputs have shape {inputs.shape}, expected "
+            f"{counted(num_batch_dims, 'batch dimension')} and a time dimension."
         )
     time_axis = 0 if time_major else num_batch_dims
     if seq_lengths is None:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from linnet.struct import FrozenDict
 
 from .. import linen
-from ..errors import ArgumentTypeError, ScopeVariableNotFoundError, describe
+from ..errors import ArgumentTypeError, ScopeVariableNotFoundError, counted, describe
 from ..nnx.abstract import eval_shape
 from ..nnx.module import Module
 from ..nnx.nodes.pytree import Pytree
@@ -208,7 +208,8 @@ def _filled(
             leaves[path] = leaf.copy(new.raw_value, **new.get_metadata())
     if missing and not may_lack:
         raise ScopeVariableNotFoundError(
-            f"{len(missing)} variables of {where} are missing: {', '.join(missing[:8])}.",
+            f"{counted(len(missing), 'variable')} of {where} {'is' if len(missing) == 1 else 'are'}"
+            f" missing: {', '.join(missing[:8])}.",
             hint="Were they initialized with different arguments, or were collections left out?",
         )
     module: Module = merge(graphdef, from_flat_state(leaves))

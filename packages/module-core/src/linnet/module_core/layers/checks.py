@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
+from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, counted
 from .types import Array, Axes, Shape
 
 
@@ -144,7 +144,7 @@ def axes_in_range(axes: Axes, rank: int, name: str, what: str = "the inputs") ->
     for axis in given:
         if not -rank <= axis < rank:
             raise ArgumentError(
-                f"{name}={axes!r} is out of range: {what} have {rank} dimensions.",
+                f"{name}={axes!r} is out of range: {what} have {counted(rank, 'dimension')}.",
                 hint=f"Valid axes are {-rank} to {rank - 1}." if rank else None,
             )
     return tuple(a % rank for a in given)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..errors import ArgumentError, ArgumentTypeError, ShapeError, counted
 from ..typing import Output
 from .methods import compact
 from .module import Module
@@ -94,8 +94,8 @@ class BatchApply:
         leaves = [x for x in jax.tree.leaves((args, kwargs)) if np.ndim(x) >= self.num_dims]
         if not leaves:
             raise ShapeError(
-                f"BatchApply merges {self.num_dims} leading dimensions, but no argument has that "
-                "many.",
+                f"BatchApply merges {counted(self.num_dims, 'leading dimension')}, but no "
+                "argument has that many.",
             )
         shapes = {np.shape(x)[: self.num_dims] for x in leaves}
         if len(shapes) > 1:

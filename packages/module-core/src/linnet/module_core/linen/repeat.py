@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError, counted
 from ..recomputing import Policy, recomputing, rematerialize
 from ..repeating import Arguments, along_layers, arguments_of, divide, steps_of, unrolled, whole
 from ..tracebacks import named_after
@@ -142,7 +142,7 @@ def _templates(block: PyTree, each: PyTree) -> tuple[tuple[Module, ...], int]:
     if isinstance(block, (list, tuple)):
         if each not in (1, len(block)):
             raise ArgumentError(
-                f"Repeat got {len(block)} blocks and layers_per_block={each}.",
+                f"Repeat got {counted(len(block), 'block')} and layers_per_block={each}.",
                 hint="Leave layers_per_block out: it is the number of blocks.",
             )
         each = len(block)

@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError, counted
 from ..recomputing import Policy, recomputing, rematerialize
 from ..repeating import Arguments, along_layers, arguments_of, divide, steps_of, unrolled, whole
 from ..stacking import renaming
@@ -231,7 +231,7 @@ def _makers(block: PyTree, each: PyTree) -> tuple[list[Block], int]:
     if isinstance(block, (list, tuple)):
         if each not in (1, len(block)):
             raise ArgumentError(
-                f"Repeat got {len(block)} blocks and layers_per_block={each}.",
+                f"Repeat got {counted(len(block), 'block')} and layers_per_block={each}.",
                 hint="Leave layers_per_block out: it is the number of blocks.",
             )
         if not block:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from ..errors import ArgumentError, did_you_mean
+from ..errors import ArgumentError, counted, did_you_mean
 from .leaves import Shaped, by_path, is_array, is_key
 
 _SHOWN = 30  # rows of a printed report
@@ -71,7 +71,8 @@ class ByteReport:
         ]
         if rest := self.rows[_SHOWN:]:
             sums = sum(r.per_device for r in rest), sum(r.total for r in rest)
-            table.append((f"{sums[0]:,}", f"{sums[1]:,}", "", "", "", f"{len(rest)} more arrays"))
+            more = counted(len(rest), "more array")
+            table.append((f"{sums[0]:,}", f"{sums[1]:,}", "", "", "", more))
         table.append((f"{self.per_device:,}", f"{self.total:,}", "", "", "", "in all"))
         widths = [max(len(row[i]) for row in table) for i in range(5)]
         return "\n".join(

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, counted
 from .leaves import by_path, is_array, is_key
 
 _WORDS = 2  # of 32 bits, in a digest
@@ -67,7 +67,7 @@ def check_replicated(tree: object) -> None:
         lines.append(f"… and {len(differing) - _MOST} more")
     listed = "".join(f"\n  {line}" for line in lines)
     raise ArgumentError(
-        f"Copies of {len(differing)} values differ:{listed}",
+        f"Copies of {counted(len(differing), 'value')} differ:{listed}",
         hint="Was a seed or a value made from jax.process_index(), from the time, or from a file of"
         " one process? Make it in one, and pass it on:"
         " jax.experimental.multihost_utils.broadcast_one_to_all(value).",

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError, counted
 from .leaves import is_array, mapped
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ def _applied(tree: T, rules: Sequence[Rule], mesh: Mesh | AbstractMesh | None, a
             unmatched.append(path)
         what = f"{path}, of shape {tuple(x.shape)}"
         if len(spec) > len(x.shape):
-            misfits.append(f"{what}: {spec} has {len(spec)} entries")
+            misfits.append(f"{what}: {spec} has {counted(len(spec), 'entry', 'entries')}")
             return spec
         if mesh is None:
             return spec

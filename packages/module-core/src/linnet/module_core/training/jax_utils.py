@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ..errors import ArgumentError, ShapeError, describe
+from ..errors import ArgumentError, ShapeError, counted, describe
 from ..linen.tracing import (
     COMPUTED,
     CONSTANT,
@@ -232,7 +232,8 @@ def scan_in_dim(
         unrolls = (1,) * len(axes)
     if len(unrolls) != len(axes):
         raise ArgumentError(
-            f"scan_in_dim: there are {len(axes)} axes and {len(unrolls)} values of unroll.",
+            "scan_in_dim: expected one value of unroll for each axis, got"
+            f" {counted(len(axes), 'axis', 'axes')} and {counted(len(unrolls), 'value')}.",
             hint="Give one number for all axes, or one for each.",
         )
     inner = tuple(range(len(axes)))

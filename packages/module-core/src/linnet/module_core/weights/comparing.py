@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from .. import nnx
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError, counted
 from ..layers.torch_layout import Numbers
 from .arrays import numbers
 from .matching import fits
@@ -77,11 +77,15 @@ class Comparison:
             for row in rows
         ]
         if self.first is None:
-            lines.append(f"All {len(self.layers)} outputs agree within {self.tolerance:.0e}.")
+            count = len(self.layers)
+            outputs = counted(count, "output")
+            agree = f"The {outputs} agrees" if count == 1 else f"All {outputs} agree"
+            lines.append(f"{agree} within {self.tolerance:.0e}.")
         else:
             before = self.layers.index(self.first)
             where = f"{self.first.theirs or _WHOLE} (here {self.first.ours or _WHOLE})"
-            lines.append(f"Outputs diverge at {where}, after {before} that agree.")
+            agree = "agrees" if before == 1 else "agree"
+            lines.append(f"Outputs diverge at {where}, after {before} that {agree}.")
         for name, near in list(self.unmatched.items())[:_MOST]:
             nearest = f"; nearest: {', '.join(near)}" if near else ""
             lines.append(f"Not compared: {name}{nearest}")

@@ -19,7 +19,14 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ArgumentError, ArgumentTypeError, LinnetError, ShapeError, did_you_mean
+from ..errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    LinnetError,
+    ShapeError,
+    counted,
+    did_you_mean,
+)
 from ..layers.torch_layout import Layout, Numbers, Rule, same
 from .arrays import dtype_of, numbers, shape_of
 from .names import Renames, canonical, slots_of
@@ -349,8 +356,8 @@ def _problems(step: Step, tensors: Mapping[str, Any], arranged: Arrangement) -> 
     layers = step.leaves[0].shape[:depth]
     if depth and (len(slots) != math.prod(layers) or any(max(s) >= max(layers) for s in slots)):
         return [
-            f"{step.leaves[0].name} holds {math.prod(layers)} layers, and the state dict has"
-            f" {len(slots)}, such as {step.names[slots[-1]][0]}"
+            f"{step.leaves[0].name} holds {counted(math.prod(layers), 'layer')}, and the state dict"
+            f" has {len(slots)}, such as {step.names[slots[-1]][0]}"
         ]
     found: list[str] = []
     for slot, names in step.names.items():
@@ -464,8 +471,9 @@ def _require_flattened(
         if sources:
             c = sources[-1]
             error: LinnetError = ArgumentError(
-                f"{name} has {features} inputs, which no layer returns; a convolution returns {c}"
-                f" channels. If {features} = {c}·H·W numbers are flattened before it, their order"
+                f"{name} has {counted(features, 'input')}, which no layer returns; a convolution"
+                f" returns {counted(c, 'channel')}. If {features} = {c}·H·W numbers are"
+                f" flattened before it, their order"
                 " differs: PyTorch has the channels first, and these modules have them last.",
                 hint=f'Pass flattened={{"{layer}": (C, H, W)}} with their sizes, or'
                 f' {{"{layer}": None}} if nothing is flattened there.',

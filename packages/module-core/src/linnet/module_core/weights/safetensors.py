@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, counted
 from ..layers.torch_layout import Numbers
 from .arrays import aligned
 
@@ -147,7 +147,7 @@ class Tensors(Mapping[str, Tensor]):
         return len(self._tensors)
 
     def __repr__(self) -> str:
-        return f"Tensors({len(self)} tensors)"
+        return f"Tensors({counted(len(self), 'tensor')})"
 
 
 def opened(path: Path) -> Tensors:
@@ -218,12 +218,13 @@ def _of_file(path: Path) -> Tensors:
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > size - 8:
             raise ArgumentError(
-                f"{path} is not a safetensors file or is cut off: it has {size} bytes, and its"
-                f" header would have {length}."
+                f"{path} is not a safetensors file or is cut off: it has {counted(size, 'byte')},"
+                f" and its header would have {length}."
             )
         if length > _LARGEST_HEADER:
             raise ArgumentError(
-                f"{path} has a header of {length} bytes, expected at most {_LARGEST_HEADER}."
+                f"{path} has a header of {counted(length, 'byte')}, expected at most"
+                f" {_LARGEST_HEADER}."
             )
         header = _parsed(file.read(length), path)
     metadata = header.pop("__metadata__", {})
@@ -245,7 +246,8 @@ def _of_file(path: Path) -> Tensors:
     if last != size - 8 - length:
         what = "cut off" if last > size - 8 - length else "longer than its tensors"
         raise ArgumentError(
-            f"{path} is {what}: its tensors have {last} bytes, and there are {size - 8 - length}."
+            f"{path} is {what}: its tensors have"
+            f" {counted(last, 'byte')}, and the file has {size - 8 - length} for them."
         )
     return Tensors(tensors, metadata)
 
@@ -268,8 +270,8 @@ def _entry(name: str, entry: object, path: Path) -> tuple[np.dtype[Any], tuple[i
     bytes_needed = math.prod(shape) * dtype.itemsize
     if end - begin != bytes_needed:
         raise ArgumentError(
-            f"{where} has {end - begin} bytes; its shape {tuple(shape)} of {dtype} needs"
-            f" {bytes_needed}."
+            f"{where} has {counted(end - begin, 'byte')}; its shape {tuple(shape)} of {dtype}"
+            f" needs {bytes_needed}."
         )
     return dtype, tuple(shape), begin, end
 

@@ -95,8 +95,8 @@ def _attended(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     if any(not 1 <= i < ndim - 2 for i in axes):
         raise errors.ArgumentError(
-            f"Attention along axis={axes} of {ndim} dimensions: an axis lies between the first "
-            "dimension, the batch, and the last two, heads and depth.",
+            f"Attention along axis={axes} of {errors.counted(ndim, 'dimension')}: an axis lies"
+            " between the first dimension, the batch, and the last two, heads and depth.",
         )
     return axes
 
@@ -181,7 +181,8 @@ def multi_head_dot_product_attention(
     axes = _attended(attention_axis, inputs_q.ndim + 1)
     if features % num_heads:
         raise errors.ArgumentError(
-            f"{features} features can't be divided among {num_heads} heads.",
+            f"{errors.counted(features, 'feature')} can't be divided among"
+            f" {errors.counted(num_heads, 'head')}.",
             hint="Choose qkv_features as a multiple of num_heads.",
         )
     depth = features // num_heads

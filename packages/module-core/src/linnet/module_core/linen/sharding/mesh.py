@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
-from ...errors import ArgumentError, ArgumentTypeError
+from ...errors import ArgumentError, ArgumentTypeError, counted
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def constrain(tree: T, spec: PartitionSpec, mesh: Mesh | None = None) -> T:
         if np.ndim(x) < len(spec):
             raise ArgumentError(
                 f"An array of shape {np.shape(x)} cannot be laid out by {spec}, which has "
-                f"{len(spec)} axes.",
+                f"{counted(len(spec), 'axis', 'axes')}.",
                 hint="Pass one name, or None, for each axis of the array.",
             )
         try:
@@ -106,8 +106,8 @@ def _not_divisible(
         if size % parts:
             return ArgumentError(
                 f"{what} of shape {tuple(shape)} cannot be laid out by {tuple(spec)}: its axis {i}"
-                f" has {size} elements, and {' x '.join(map(repr, names))} of the mesh splits it"
-                f" into {parts} parts.",
+                f" has {counted(size, 'element')}, and {' x '.join(map(repr, names))} of the mesh"
+                f" splits it into {parts} parts.",
                 hint=(
                     f"Choose a size that is a multiple of {parts}, or leave the axis unsplit: "
                     f"None instead of {entry!r}."

@@ -29,7 +29,7 @@ import threading
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ..filters import Filter
 from ..nodes import edits
 from ..variable.variable import Variable
@@ -174,8 +174,8 @@ class MergeContext:
         walk = Walk(self._roots)
         if (len(walk.nodes), len(walk.leaves)) != graphdef.before:
             raise ArgumentError(
-                f"The structure refers to {graphdef.before[0]} objects that were split before it,"
-                f" but {len(walk.nodes)} were merged here.",
+                f"The structure refers to {counted(graphdef.before[0], 'object')} split before it,"
+                f" but the number merged here is {len(walk.nodes)}.",
                 hint=(
                     "Merge everything that one split_context split in one merge_context, in "
                     "the same order."

@@ -13,7 +13,7 @@ import jax
 
 from ...accepted import accepted
 from ...arrays import copied
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ..filters import Filter, filters_to_predicates, first_passing
 from ..nodes.pytree import Pytree
 from ..variable.variable import Variable, place_all
@@ -206,7 +206,7 @@ def _of_one_split(graphdef: object) -> GraphDef[Any]:
         )
     if graphdef.before != (0, 0):
         raise ArgumentError(
-            f"The structure refers to {graphdef.before[0]} objects that were split before it.",
+            f"The structure refers to {counted(graphdef.before[0], 'object')} split before it.",
             hint=(
                 "Merge everything that one split_context split in one nnx.merge_context of the "
                 "same tag, in the same order."
@@ -265,8 +265,8 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
         what = "Missing" if missing else "Unknown" if unknown else "In several states"
         listed = ", ".join([path_text(p) for p in (missing or unknown or twice)[:6]])
         raise ArgumentError(
-            f"Incorrect number of leaves: the states have {len(given) + len(twice)} leaves, the"
-            f" GraphDef {len(paths)}."
+            "Incorrect number of leaves: the states have"
+            f" {counted(len(given) + len(twice), 'leaf', 'leaves')}, the GraphDef {len(paths)}."
             f" {what}: {listed}.",
             hint="Merge a GraphDef with all the states that nnx.split returned with it.",
         )

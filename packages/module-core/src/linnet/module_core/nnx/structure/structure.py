@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ..nodes import edits
 from ..nodes.contents import attribute_names, one_level, sorted_keys
 from ..nodes.kinds import (
@@ -366,6 +366,7 @@ def refuse_leftover(wanted: int, got: int) -> None:
     """
     if wanted != got:
         raise ArgumentError(
-            f"Incorrect number of leaves: the states have {got} leaves, the GraphDef {wanted}.",
+            f"Incorrect number of leaves: the states have {counted(got, 'leaf', 'leaves')}, the"
+            f" GraphDef {wanted}.",
             hint="Merge a GraphDef with all the states that nnx.split returned with it.",
         )

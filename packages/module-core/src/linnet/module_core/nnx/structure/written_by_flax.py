@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ..nodes.pytree import adopt, new_object
 from ..variable.variable import new_variable, without_kinds
 from .definitions import NodeRef, VariableDef
@@ -74,8 +74,8 @@ def graphdef_of(state: Sequence[Any]) -> GraphDef:
     made: GraphDef = Walk([reader.node()]).graphdef
     if made.num_leaves != leaves:
         raise ArgumentError(
-            f"A GraphDef that Flax pickled has {leaves} leaves, of which {made.num_leaves} were"
-            " recognized.",
+            f"A GraphDef that Flax pickled has {counted(leaves, 'leaf', 'leaves')}, but the number"
+            f" recognized is {made.num_leaves}.",
             hint="With Flax, pickle nnx.to_pure_dict(nnx.state(module)); here, create the module"
             " and use nnx.replace_by_pure_dict.",
         )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from ...accepted import accepted
 from ...arrays import copied
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ...typing import PyTree
 from ..filters import Filter
 from ..nodes.marks import static
@@ -75,7 +75,8 @@ class EMA(Pytree):
         missing = [path_text(p) for p in flat.paths if p not in new]
         if missing:
             raise ArgumentError(
-                f"{len(missing)} of {len(flat)} averaged variables have no value here:"
+                f"{len(missing)} of {counted(len(flat), 'averaged variable')}"
+                f" {'has' if len(missing) == 1 else 'have'} no value here:"
                 f" {', '.join(missing[:8])}.",
                 hint="Update with the model that the average was made from.",
             )

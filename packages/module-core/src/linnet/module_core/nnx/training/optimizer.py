@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from ...arrays import strong
-from ...errors import ArgumentError, ArgumentTypeError, describe
+from ...errors import ArgumentError, ArgumentTypeError, counted, describe
 from ...typing import PyTree
 from ..filters import Filter, to_predicate
 from ..nodes.marks import static
@@ -194,8 +194,9 @@ class Optimizer(Pytree, Generic[M]):
         wanted: Any = jax.tree.structure(expected)
         if wanted != jax.tree.structure(opt_state):
             raise ArgumentError(
-                f"The {len(_flat(params))} variables of the model that {_name_of(self.wrt)} "
-                "selects aren't those that the optimizer was made for.",
+                "The optimizer was made for variables other than the"
+                f" {counted(len(_flat(params)), 'variable')} of the model that"
+                f" {_name_of(self.wrt)} selects.",
                 hint=(
                     "Make a new optimizer after adding or removing parameters, or to train "
                     "another model."
@@ -415,8 +416,8 @@ def _chosen(grads: object, variables: object, wrt: Filter) -> object:
         parts = [f"missing: {_listed(missing)}"] * bool(missing)
         parts += [f"unknown: {_listed(unknown)}"] * bool(unknown)
         raise ArgumentError(
-            f"grads don't have the structure of the {len(wanted)} variables that are optimized;"
-            f" {'; '.join(parts)}.",
+            f"grads don't have the structure of the {counted(len(wanted), 'variable')} to"
+            f" optimize; {'; '.join(parts)}.",
             hint=(
                 "Were they computed for another model, for a part of it, or with another "
                 "filter than wrt?"

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ...errors import ArgumentError, ArgumentTypeError
+from ...errors import ArgumentError, ArgumentTypeError, counted
 from ...tracebacks import entry
 from ...typing import PyTree
 from ..structure.bundle import Hole, put_back
@@ -211,7 +211,10 @@ def jvp(
             "primals and tangents of nnx.jvp must be tuples with one entry per argument."
         )
     if len(primals) != len(tangents):
-        raise ArgumentTypeError(f"nnx.jvp got {len(primals)} primals and {len(tangents)} tangents.")
+        raise ArgumentTypeError(
+            f"nnx.jvp got {counted(len(primals), 'primal')} and"
+            f" {counted(len(tangents), 'tangent')}."
+        )
     fun, lifted = _lifted(f, primals, Modes(graph, graph_updates), "jvp")
     shift = len(lifted.args) - len(primals)
     value_tangents, arg_tangents = _tangents_of(lifted, (*(lifted.args[:shift]), *tangents))
@@ -414,8 +417,8 @@ class CustomVjp(Transformed[P, R]):
             result = bwd(*nondiff, residuals, cotangents)
             if not isinstance(result, tuple) or len(result) != len(inner_args):
                 raise ArgumentTypeError(
-                    f"bwd must return a tuple of {len(inner_args)} cotangents, one for each"
-                    f" differentiated argument, got {result!r}."
+                    f"bwd must return a tuple of {counted(len(inner_args), 'cotangent')}, one for"
+                    f" each differentiated argument, got {result!r}."
                 )
             return _flat_cotangents(lifted, values, tuple(inner_args), result)
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...errors import ArgumentError, ArgumentTypeError
+from ...errors import ArgumentError, ArgumentTypeError, counted
 from ...records import Record
 from ...tracebacks import entry
 from ..filters import Filter
@@ -108,8 +108,9 @@ class Grad(Transformed[..., Any]):
             if not shift <= position < count:
                 raise ArgumentTypeError(
                     f"differentiating with respect to argnums={argnum} requires at least"
-                    f" {argnum + 1 if argnum >= 0 else -argnum} positional arguments to be passed"
-                    f" by the caller, but got only {count - shift} positional arguments."
+                    f" {counted(argnum + 1 if argnum >= 0 else -argnum, 'positional argument')}"
+                    " to be passed by the caller, but got only"
+                    f" {counted(count - shift, 'positional argument')}."
                 )
             if position in found:
                 raise ArgumentError(

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict, Unpack, overload
 import jax
 
 from ...draws import Recorder, recording
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ...tracebacks import entry, named_after, strip
 from ...typing import Output, Prefix
 from ..structure.bundle import Bundle, detach_nodes
@@ -362,8 +362,8 @@ class Jitted(Transformed[P, R]):
         moving = [i for i in range(bound, len(args)) if i not in self._static[0]]
         if len(shardings) != len(moving):
             raise ArgumentError(
-                f"in_shardings has {len(shardings)} entries for {len(moving)} arguments that are"
-                " not static.",
+                f"in_shardings has {counted(len(shardings), 'entry', 'entries')} for"
+                f" {counted(len(moving), 'non-static argument')}.",
                 hint="Pass one entry for each, or a single one for all.",
             )
         found: list[Any] = [None] * len(args)

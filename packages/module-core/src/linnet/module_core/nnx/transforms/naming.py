@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ..structure.bundle import Bundle, is_node
 from ..structure.effect import After, Outcome
 from ..structure.graph import flat_leaves
@@ -237,7 +237,8 @@ def sharding_misfit(places: Sequence[Place], name: str) -> ArgumentError | None:
         mesh, spec = sharding.mesh, sharding.spec
         if len(spec) > len(shape):
             return ArgumentError(
-                f"nnx.{name} cannot lay out {p} by {tuple(spec)}, which is for {len(spec)} axes.",
+                f"nnx.{name} cannot lay out {p} by {tuple(spec)}, which is for"
+                f" {counted(len(spec), 'axis', 'axes')}.",
                 hint="Pass one name, or None, for each axis."
                 + (
                     " nnx.StateSharding({filter: sharding, ...: None}) gives each kind of variable"

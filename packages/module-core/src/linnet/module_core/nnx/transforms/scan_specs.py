@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ...typing import Output, Prefix, PyTree
 from ..nodes.statics import static_key
 from .lifting import Form, Lifted
@@ -62,8 +62,9 @@ class OutAxes:
         count = len(output) if isinstance(output, tuple) else 1
         if isinstance(axes, tuple) and count != len(axes):
             raise ArgumentError(
-                f"nnx.scan with out_axes={axes!r} expects a function that returns {len(axes)}"
-                f" values, got {type(output).__name__ if count == 1 else count}."
+                f"nnx.scan with out_axes={axes!r} expects a function that returns"
+                f" {counted(len(axes), 'value')}, got"
+                f" {type(output).__name__ if count == 1 else count}."
             )
 
     def divided(self, output: Output) -> tuple[Any, Any]:

@@ -38,7 +38,7 @@ from jax.sharding import (
 from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, is_tracing, mesh_that_is_set, reshard
 from ...axis_rules import check_known, get_logical_axis_rules
 from ...draws import current
-from ...errors import ArgumentError
+from ...errors import ArgumentError, counted
 from ...forgotten_mesh import may_be_forgotten, notice
 from ...placing import laid_out as put_on
 from ...placing import target_layout
@@ -184,8 +184,8 @@ def _misfit(
     what = f"A {type(variable).__name__}"
     if len(spec) > value.ndim:
         return ArgumentError(
-            f"{what}{_place(value)} has {value.ndim} axes, but got {len(spec)} names for them: "
-            f"{tuple(spec)}.",
+            f"{what}{_place(value)} has {counted(value.ndim, 'axis', 'axes')}, but got"
+            f" {counted(len(spec), 'name')}: {tuple(spec)}.",
             hint="Pass one name, or None, for each axis.",
         )
     manual = _manual_axes(mesh, get_abstract_mesh())  # already split by shard_map
