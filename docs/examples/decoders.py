@@ -16,7 +16,7 @@ with random weights is loaded. One class implements all of them. They differ in
   by a table or by sines and cosines (XGLM);
 - the names of the tensors.
 
-Falcon with penalties is computed as PyTorch does by default, with `attn_implementation="sdpa"`;
+Falcon with penalties is computed as in PyTorch by default, with `attn_implementation="sdpa"`;
 "eager" scales differently. The code shared with llama.py is imported from there: reading a
 checkpoint and generating text. If CHECKPOINT has an expected.npz, outputs are compared with
 PyTorch's.

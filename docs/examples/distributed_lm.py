@@ -21,9 +21,9 @@ runs out of time:
         --layers 32 --width 4096 --heads 32 --context 4096 --batch 256 --accumulate 2 --steps 100000
     if [ $? -eq 143 ]; then scontrol requeue $SLURM_JOB_ID; fi
 
-Rules for paths split parameters and moments over all devices (FSDP x tensor parallel). Each process
-reads its own part of a batch. Every --save-every steps, and when a process gets SIGTERM, all
-processes write a checkpoint, each its own part; the same command resumes from it. With the same
+Rules for paths split parameters and moments over all devices (FSDP x tensor parallelism). Each
+process reads its own part of a batch. Every --save-every steps, and when a process gets SIGTERM,
+all processes write a checkpoint, each its own part; the same command resumes from it. With the same
 devices, the losses are then the same bit for bit; with a different number of processes or devices,
 they are equal up to rounding, since sums over devices are added in a different order. The text is
 that of Python's `help()`, or the file of --text. The program needs linnet, optax and

@@ -50,7 +50,7 @@ def check_tag(tag: str) -> Package:
     if tag_exists(tag):
         commit, here = git("rev-parse", f"{tag}^{{commit}}"), git("rev-parse", "HEAD")
         if commit != here:
-            raise Refused(f"{tag} is {commit[:10]}, but this is {here[:10]}.", "Check the tag out.")
+            raise Refused(f"{tag} is {commit[:10]}, but this is {here[:10]}.", "Check out the tag.")
     if git("branch", "--remotes") and not git("branch", "--remotes", "--contains", "HEAD"):
         raise Refused(
             f"{tag} is not on any branch of the remote repository, so nothing has checked it.",

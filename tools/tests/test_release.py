@@ -445,7 +445,7 @@ def test_tags_that_release_nothing(repository):
 def test_tag_of_another_commit_is_refused(repository):
     repository.tell("core", "Fixed", "It.")
     repository.commit()
-    assert "Check the tag out" in repository.refusal("check-tag", "linnet-core-v0.1.0")
+    assert "Check out the tag" in repository.refusal("check-tag", "linnet-core-v0.1.0")
 
 
 def test_range_that_excludes_a_sibling_here_is_refused(repository):

@@ -140,10 +140,10 @@ REMEDIES = [
     *(
         Remedy(
             "Channels come last: inputs are (*batch, *spatial, channels), but these have their "
-            "{} channels in dimension {}. Move them: jnp.moveaxis(x, {}, -1).",
+            "{} in dimension {}. Move them: jnp.moveaxis(x, {}, -1).",
             lambda convolve=convolve: convolve(jnp.ones((1, 3, 4, 4))),
             lambda convolve=convolve: convolve(jnp.moveaxis(jnp.ones((1, 3, 4, 4)), -3, -1)),
-            filled=("3", "1", "-3"),
+            filled=("3 channels", "1", "-3"),
         )
         for convolve in (
             lambda x: functional.conv(x, jnp.ones((3, 3, 3, 2))),

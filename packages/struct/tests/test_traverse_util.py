@@ -264,14 +264,14 @@ def test_set():
     assert values == [7, 8]
     assert T.each().set(iter(values), (1, 2)) == (7, 8)
     for wrong in ([7], [7, 8, 9]):
-        with pytest.raises(ValueError, match=f"{len(wrong)} values for 2 places"):
+        with pytest.raises(ValueError, match=rf"{len(wrong)} values? for 2 places"):
             T.each().set(wrong, [1, 2])
 
 
 @pytest.mark.parametrize("data", [3, "ab", {1, 2}, Box(1), np.arange(3)])
 def test_each_refuses_what_has_no_entries(data):
     for use in (lambda: list(T.each().iterate(data)), lambda: T.each().update(len, data)):
-        with pytest.raises(ValueError, match=f"not of {type(data).__name__}"):
+        with pytest.raises(ValueError, match=f"not those of {type(data).__name__}"):
             use()
 
 

@@ -204,7 +204,7 @@ def _entries(inputs: object) -> bool:
     if not isinstance(inputs, list | tuple | dict | FrozenDict):
         raise ValueError(
             "TraverseEach: only the entries of a list, tuple, dict or FrozenDict can be traversed, "
-            f"not of {type(inputs).__name__}."
+            f"not those of {type(inputs).__name__}."
         )
     return isinstance(inputs, dict | FrozenDict)
 

@@ -11,7 +11,8 @@ arXiv:2205.14135):
 
     p = exp(s - L),   ds = p · (do·v - Σ do · output)
 
-A sink of logit t adds exp(t - m) to l and nothing to a; its gradient is - Σ exp(t - L) · do·output.
+A sink with logit t adds exp(t - m) to l and nothing to a; its gradient is
+- Σ exp(t - L) · do·output.
 Soft caps and biases that are functions of distances are differentiated block by block.
 
 One scan runs over the pairs of blocks that need computing (see `_blocks`); `_tiles` defines a row.

@@ -50,7 +50,7 @@ def instance_norm(
       ShapeError, DtypeError: see `layer_norm`.
 
     >>> import jax.numpy as jnp
-    >>> x = jnp.array([[[1.0, 60.0], [2.0, 40.0], [3.0, 20.0]]])  # two channels, of three pixels
+    >>> x = jnp.array([[[1.0, 60.0], [2.0, 40.0], [3.0, 20.0]]])  # two channels of three pixels
     >>> instance_norm(x).round(3)
     Array([[[-1.225,  1.225],
             [ 0.   ,  0.   ],

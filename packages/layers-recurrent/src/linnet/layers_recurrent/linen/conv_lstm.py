@@ -32,7 +32,7 @@ class ConvLSTMCell(RNNCellBase):
       features: channels of the output.
       kernel_size: size of the window in each spatial dimension.
       strides: step between windows, one for each spatial dimension; only 1 keeps the size.
-      padding: 'SAME', or (low, high) pairs for each spatial dimension.
+      padding: 'SAME', or a (low, high) pair for each spatial dimension.
       use_bias: the convolutions add a bias.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.

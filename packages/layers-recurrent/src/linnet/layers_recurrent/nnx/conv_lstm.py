@@ -31,7 +31,7 @@ class ConvLSTMCell(MemoryCell):
       hidden_features: H, channels of the output.
       kernel_size: size of the window in each spatial dimension.
       strides: step between windows, one for each spatial dimension; only 1 keeps their size.
-      padding: 'SAME', or (low, high) pairs for each spatial dimension.
+      padding: 'SAME', or a (low, high) pair for each spatial dimension.
       use_bias: the convolutions add a bias.
       kernel_init: initializer of the kernels.
       bias_init: initializer of the biases.

@@ -91,7 +91,7 @@ def vmap(
       fn: (scope, *args) -> output.
       variable_axes: the axis of each collection (a filter); None if all examples share it;
         `In(axis)` and `Out(axis)` for a collection that is only an input or only an output.
-      split_rngs: for each random stream (a filter) whether each example gets a different key.
+      split_rngs: for each random stream (a filter), whether each example gets a different key.
       in_axes, out_axes: axes of the arguments and the output, as in `jax.vmap`.
       axis_size: the number of examples, if it cannot be inferred from the arguments.
       axis_name, spmd_axis_name: as in `jax.vmap`.
@@ -136,7 +136,7 @@ def scan(
       variable_axes: the axis to scan along for each collection (a filter).
       variable_broadcast: collections that all steps share; they may be made, but not changed.
       variable_carry: collections that each step passes to the next.
-      split_rngs: for each random stream (a filter) whether each step gets a different key.
+      split_rngs: for each random stream (a filter), whether each step gets a different key.
       in_axes, out_axes: the axis to scan along for each input and output; `broadcast` for values
         that are the same in all steps.
       length: the number of steps, if it cannot be inferred from the inputs.
@@ -571,7 +571,7 @@ def while_loop(
       carry_variables: collections that each step passes to the next; they must exist before the
         loop.
       broadcast_variables: collections that all steps read.
-      split_rngs: for each random stream (a filter) whether each step gets a different key.
+      split_rngs: for each random stream (a filter), whether each step gets a different key.
 
     Returns:
       The last carry.

@@ -157,7 +157,7 @@ def while_loop(
       carry_variables: collections that each step passes to the next; they must exist before the
         loop.
       broadcast_variables: collections that all steps read.
-      split_rngs: for each random stream (a filter) whether each step gets a different key.
+      split_rngs: for each random stream (a filter), whether each step gets a different key.
 
     Returns:
       The last carry.

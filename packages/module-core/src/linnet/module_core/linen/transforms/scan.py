@@ -86,7 +86,7 @@ def scan(
       variable_axes: the axis to scan along for each collection (a filter).
       variable_broadcast: collections that all steps share; they may be made, but not changed.
       variable_carry: collections that each step passes to the next.
-      split_rngs: for each random stream (a filter) whether each step gets a different key.
+      split_rngs: for each random stream (a filter), whether each step gets a different key.
       in_axes, out_axes: the axis to scan along for each input and output; `broadcast` for values
         that are the same in all steps.
       length: the number of steps, if it cannot be inferred from the inputs.

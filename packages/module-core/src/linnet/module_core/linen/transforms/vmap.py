@@ -64,7 +64,7 @@ def vmap(
       target: a module class, or a function or method of a module.
       variable_axes: the axis of each collection (a filter); None if all examples share it;
         `In(axis)` and `Out(axis)` for a collection that is only an input or only an output.
-      split_rngs: for each random stream (a filter) whether each example gets a different key.
+      split_rngs: for each random stream (a filter), whether each example gets a different key.
       in_axes, out_axes: axes of the arguments and the output, as in `jax.vmap`.
       axis_size: the number of examples, if it cannot be inferred from the arguments.
       axis_name, spmd_axis_name: as in `jax.vmap`.
