@@ -62,7 +62,13 @@ def bits(array: Any) -> bytes:
 
 def single(*values: Any) -> list[jax.Array]:
     """Arrays of float32."""
-    return [jnp.asarray(v, jnp.float32) for v in values]
+    return [placed(v, np.float32) for v in values]
+
+
+def placed(values: Any, dtype: Any = None) -> jax.Array:
+    """A JAX array with NumPy's values; `jnp.asarray` compiles a program for each shape."""
+    array: jax.Array = jax.device_put(np.asarray(values, dtype))
+    return array
 
 
 def _pairs(ours: Any, expected: Any) -> list[tuple[str, Any, Any]]:

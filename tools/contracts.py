@@ -30,7 +30,7 @@ from jax import export
 
 import layer_rules
 import mesh_contract
-from comparing import near
+from comparing import near, placed
 from linnet.module_core.linen import Module
 
 RNGS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -114,7 +114,7 @@ class Layer(NamedTuple):
         shapes = jax.eval_shape(lambda *inputs: module.init(RNGS, *inputs, **self.call), *inputs)
         rng = np.random.default_rng(3)
         return module, jax.tree.map(
-            lambda s: jnp.asarray(rng.uniform(0.2, 1.5, s.shape), s.dtype), shapes
+            lambda s: placed(rng.uniform(0.2, 1.5, s.shape), s.dtype), shapes
         )
 
     def run(self, module: Module, variables: Any, *inputs: Any) -> tuple[Any, Any]:
@@ -146,14 +146,14 @@ class Layer(NamedTuple):
 
 # Most of the time goes into compiling: what several tests compare with is compiled once per layer.
 # A row holds dicts, so it is compared by identity.
-_compiled: dict[tuple[int, str], tuple[Layer, Any]] = {}
+_compiled: dict[tuple[int, str], tuple[Any, Any]] = {}
 
 
-def compiled_once(make: Callable[[Layer], Any]) -> Callable[[Layer], Any]:
-    """`make`, called once for each row."""
+def compiled_once(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`make`, called once for each row, of either style's table."""
 
     @functools.wraps(make)
-    def once(layer: Layer) -> Any:
+    def once(layer: Any) -> Any:
         key = (id(layer), make.__name__)
         if key not in _compiled:
             _compiled[key] = layer, make(layer)

@@ -28,8 +28,8 @@ import numpy as np
 import pytest
 
 import layer_rules
-from comparing import near
-from contracts import Input, in_lanes, needs_field
+from comparing import near, placed
+from contracts import Input, compiled_once, in_lanes, needs_field
 from linnet.module_core import errors, nnx
 
 Values = dict[str, Any]
@@ -74,17 +74,17 @@ class Layer(NamedTuple):
         rng = np.random.default_rng(3)
         for _, leaf in nnx.to_flat_state(nnx.state(module)):
             if isinstance(leaf, nnx.Param | nnx.BatchStat):
-                leaf.value = jnp.asarray(rng.uniform(0.2, 1.2, leaf.shape), leaf.dtype)
+                leaf.value = placed(rng.uniform(0.2, 1.2, leaf.shape), leaf.dtype)
         return module
 
     def has_option(self, name: str) -> bool:
-        parameters = inspect.signature(type(self.make(nnx.Rngs(0))).__init__).parameters
+        parameters = inspect.signature(class_of(self).__init__).parameters
         passed_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         return name in parameters or passed_on
 
     def takes(self, argument: str) -> bool:
         """Whether a call takes an argument."""
-        return argument in inspect.signature(type(self.make(nnx.Rngs(0))).__call__).parameters
+        return argument in inspect.signature(class_of(self).__call__).parameters
 
     def arrays(self, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
         """Random arrays for the inputs of a call, from `seed`, with `batch` examples."""
@@ -146,6 +146,14 @@ def twin(module: Any, **call: Any) -> Callable[..., Any]:
     return lambda values, *inputs: module.apply({"params": nested(values)}, *inputs, **call)
 
 
+@compiled_once
+def class_of(layer: Layer) -> Any:
+    """The layer's class, from a trace: to collect the tests, nothing is drawn or compiled."""
+    found: list[type] = []
+    jax.eval_shape(lambda: found.append(type(layer.make(nnx.Rngs(0)))))
+    return found[0]
+
+
 def _text(path: tuple[Any, ...]) -> str:
     return "/".join(
         "/".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in path
@@ -202,7 +210,7 @@ def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
         and not getattr(c, "__abstractmethods__", None)
     }
     assert classes
-    assert {type(layer.make(nnx.Rngs(0))) for layer in here.LAYERS} == classes
+    assert {class_of(layer) for layer in here.LAYERS} == classes
 
 
 def test_the_constructor_declares_what_the_table_says(layer: Layer) -> None:
@@ -242,7 +250,7 @@ def test_dtype_is_that_of_the_output(layer: Layer) -> None:
 
 @needs_field("param_dtype")
 def test_param_dtype_is_that_of_the_parameters(layer: Layer) -> None:
-    values = values_of(layer.make(nnx.Rngs(0), param_dtype=jnp.bfloat16))
+    values = jax.eval_shape(lambda: values_of(layer.make(nnx.Rngs(0), param_dtype=jnp.bfloat16)))
     assert all(values[path].dtype == jnp.bfloat16 for path in layer.params)
 
 
@@ -377,7 +385,7 @@ def test_arrays_stand_for_parameters(layer: Layer) -> None:
 
 
 def test_streams_are_passed_by_name(layer: Layer) -> None:
-    cls = type(layer.make(nnx.Rngs(0)))
+    cls = class_of(layer)
     rngs = inspect.signature(cls).parameters.get("rngs")
     if rngs is None or rngs.kind is not rngs.KEYWORD_ONLY:
         return
@@ -388,7 +396,7 @@ def test_streams_are_passed_by_name(layer: Layer) -> None:
 
 def test_repr_names_class_and_variables(layer: Layer) -> None:
     text = repr(layer.make(nnx.Rngs(0)))
-    assert text.startswith(type(layer.make(nnx.Rngs(0))).__name__)
+    assert text.startswith(class_of(layer).__name__)
     for path in layer.params:
         assert f"{path.split('/')[-1]}" in text
 
@@ -407,7 +415,7 @@ def test_output_is_that_of_the_linen_layer(layer: Layer) -> None:
 
 
 def test_arguments_are_refused_by_one_rule(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
-    cls, arguments = type(layer.make(nnx.Rngs(0))), {}
+    cls, arguments = class_of(layer), {}
     signature = inspect.signature(cls.__init__)
     make = cls.__init__
 
