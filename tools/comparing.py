@@ -65,6 +65,11 @@ def single(*values: Any) -> list[jax.Array]:
     return [placed(v, np.float32) for v in values]
 
 
+def sample(shape: tuple[int, ...], seed: int = 0) -> jax.Array:
+    """Normally distributed float32, drawn by NumPy: jax compiles a program for each shape."""
+    return placed(np.random.default_rng(seed).normal(size=shape), np.float32)
+
+
 def placed(values: Any, dtype: Any = None) -> jax.Array:
     """A JAX array with NumPy's values; `jnp.asarray` compiles a program for each shape."""
     array: jax.Array = jax.device_put(np.asarray(values, dtype))

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import sample
 from linnet.flax.core import apply, init, nn
 from linnet.module_core import errors
 
-X = jax.random.normal(jax.random.key(0), (2, 5, 8))
+X = sample((2, 5, 8))
 
 
 def attend(scope, x):

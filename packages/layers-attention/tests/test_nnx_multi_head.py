@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import sample
 from linnet.layers_attention import functional, nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from linnet.module_core.nnx import Cache, Intermediate, Rngs, jit, merge, pop, split
 
 LENGTH = 6
-X = jax.random.normal(jax.random.key(0), (2, LENGTH, 4))
+X = sample((2, LENGTH, 4))
 
 
 def attention(heads=2, **options):
@@ -172,7 +173,7 @@ def test_an_attention_fn_gets_what_its_signature_names():
 
 
 def test_long_sequences_go_block_after_block():
-    x = jax.random.normal(jax.random.key(2), (1, 520, 2, 4))
+    x = sample((1, 520, 2, 4), seed=2)
     short = functional.dot_product_attention(x, x, x, implementation="exact", is_causal=True)
     auto = jax.jit(lambda x: nnx.dot_product_attention(x, x, x, is_causal=True))
     np.testing.assert_allclose(auto(x), short, rtol=1e-4, atol=1e-5)

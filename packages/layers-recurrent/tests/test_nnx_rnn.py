@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import sample
 from linnet.layers_recurrent import linen, nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from linnet.module_core.nnx import (
@@ -24,7 +25,7 @@ from linnet.module_core.nnx import (
 )
 
 B, T, D, H = 2, 5, 3, 4
-X = jax.random.normal(jax.random.key(0), (B, T, D))
+X = sample((B, T, D))
 LENGTHS = jnp.array([3, 5])
 CELLS = [nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.MGUCell, nnx.SimpleCell]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import linnet.linen as nn
-from comparing import near
+from comparing import near, sample
 
 KEY = jax.random.key(0)
 
@@ -25,7 +25,7 @@ each_name = pytest.mark.parametrize("name", ["MultiHeadDotProductAttention", "Mu
 @each_name
 def test_inputs_that_are_left_out_are_those_to_their_left(name):
     layer = getattr(nn, name)(num_heads=2, qkv_features=6)
-    a, b, c = jax.random.normal(KEY, (3, 2, 4, 5))
+    a, b, c = sample((3, 2, 4, 5))
     variables = layer.init(KEY, a)
 
     def run(*args, **kwargs):
@@ -50,7 +50,7 @@ def test_layers_drop_apart_from_a_stream_and_alike_with_one_key(name):
             return [make(**options, **equal)(x, dropout_rng=key) for _ in range(2)]
 
     pair = Pair()
-    x = jax.random.normal(KEY, (2, 4, 5))
+    x = sample((2, 4, 5))
     one, other, third, fourth = jax.random.split(KEY, 4)
     variables = pair.init({"params": one, "dropout": other}, x)
     apply = jax.jit(lambda key, **streams: pair.apply(variables, x, key, rngs=streams))
@@ -188,8 +188,8 @@ def test_calls_and_functions():
 
 # The layers.
 
-X = jax.random.normal(KEY, (2, 3, 5, 6))
-Y = jax.random.normal(jax.random.key(1), (2, 3, 2, 6))
+X = sample((2, 3, 5, 6))
+Y = sample((2, 3, 2, 6), seed=1)
 Attention = nn.MultiHeadDotProductAttention
 
 
@@ -411,14 +411,14 @@ def test_self_attention_is_deprecated_and_the_same():
 
 # The functions.
 
-Q = jax.random.normal(jax.random.key(3), (3, 4, 2, 6))
-K = jax.random.normal(jax.random.key(4), (3, 5, 2, 6))
-V = jax.random.normal(jax.random.key(5), (3, 5, 2, 7))
+Q = sample((3, 4, 2, 6), seed=3)
+K = sample((3, 5, 2, 6), seed=4)
+V = sample((3, 5, 2, 7), seed=5)
 
 
 def test_weights_times_values_is_the_attention():
     mask = jnp.ones((3, 1, 4, 5)).at[..., 2:].set(0)
-    bias = jax.random.normal(KEY, (2, 4, 5))
+    bias = sample((2, 4, 5))
     weights = nn.dot_product_attention_weights(Q, K, bias, mask)
     assert weights.shape == (3, 2, 4, 5)
     assert not np.any(weights[..., 2:])

@@ -12,6 +12,7 @@ import pytest
 from jax import lax
 
 import linnet.linen as nn
+from comparing import sample
 
 KEY = jax.random.key(0)
 
@@ -185,7 +186,7 @@ def test_signature_begins_as_documented(path):
 
 # Tests that several layers share.
 
-X = jax.random.normal(jax.random.key(3), (2, 8, 3))
+X = sample((2, 8, 3), seed=3)
 MAKERS = {
     "Dense": lambda **fields: nn.Dense(4, **fields),
     "DenseGeneral": lambda **fields: nn.DenseGeneral(4, **fields),
@@ -442,7 +443,7 @@ def test_mask_masks_the_weights(name):
 
 @each_convolution
 def test_batch_dimensions_are_merged_and_restored(name):
-    x = jax.random.normal(KEY, (2, 3, 8, 3))
+    x = sample((2, 3, 8, 3))
     variables = MAKERS[name]().init(KEY, X)
     y = MAKERS[name]().apply(variables, x)
     assert y.shape[:2] == (2, 3)

@@ -10,11 +10,12 @@ import pytest
 
 import comparing
 import linnet.linen as nn
+from comparing import sample
 from linnet.module_core import errors
 
 KEY = jax.random.key(0)
 
-SOME = jax.random.normal(jax.random.key(5), (4, 2, 3, 8))
+SOME = sample((4, 2, 3, 8), seed=5)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,7 @@ NORMS = {
     "InstanceNorm": nn.InstanceNorm,
 }
 each_norm = pytest.mark.parametrize("make", NORMS.values(), ids=NORMS)
-X = 3 + 2 * jax.random.normal(KEY, (5, 4, 6, 8))
+X = 3 + 2 * sample((5, 4, 6, 8))
 
 
 def run(layer, x=X, **call):
@@ -517,7 +518,7 @@ class Linear(nn.Module):
         return times * (scalar + vector + x @ matrix + x @ tensor[0] + x @ tensor[1])
 
 
-VECTORS = jax.random.normal(KEY, (3, 5))
+VECTORS = sample((3, 5))
 
 
 def test_spectral_norm_makes_the_spectral_norm_1():
@@ -543,7 +544,7 @@ def test_error_on_non_matrix():
 def test_update_stats_updates_u_and_sigma_and_its_absence_is_deterministic():
     layer = nn.SpectralNorm(nn.Dense(4))
     _, variables = run(layer, VECTORS, update_stats=False)
-    kernel = jax.random.normal(KEY, (5, 4))
+    kernel = sample((5, 4))
     variables["params"]["layer_instance"]["kernel"] = kernel
     largest = np.linalg.svd(kernel, compute_uv=False)[0]
     before = layer.apply(variables, VECTORS, update_stats=False)
@@ -558,7 +559,7 @@ def test_update_stats_updates_u_and_sigma_and_its_absence_is_deterministic():
 
 
 def test_more_steps_come_closer_at_once():
-    kernel = jax.random.normal(KEY, (5, 4))
+    kernel = sample((5, 4))
     largest = np.linalg.svd(kernel, compute_uv=False)[0]
     errors = []
     for steps in (1, 8):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import linnet.linen as nn
-from comparing import near
+from comparing import near, sample
 
 KEY = jax.random.key(0)
 
@@ -124,8 +124,8 @@ def test_the_call_overrides_fields(layer):
 
 # Cells.
 
-X = jax.random.normal(jax.random.key(3), (2, 3))
-XS = jax.random.normal(jax.random.key(4), (3, 5, 3))
+X = sample((2, 3), seed=3)
+XS = sample((3, 5, 3), seed=4)
 LENGTHS = jnp.array([3, 2, 5])
 
 
@@ -195,7 +195,7 @@ def test_the_mgu_s_equations(reset):
 
 def test_the_convolutional_lstm_s_equations():
     cell = nn.ConvLSTMCell(features=4, kernel_size=(2, 2))
-    x = jax.random.normal(KEY, (3, 5, 5, 2))
+    x = sample((3, 5, 5, 2))
     c, h = carry = cell.initialize_carry(KEY, x.shape)
     variables = cell.init(KEY, carry, x)
     convolve = nn.Conv(16, (2, 2))
@@ -270,7 +270,7 @@ def test_dtypes_and_functions_of_a_cell(name):
 def test_all_dimensions_but_the_features_are_batch_dimensions(name):
     fields = {"kernel_size": (2,)} if name == "ConvLSTMCell" else {}
     cell = getattr(nn, name)(4, **fields)
-    x = jax.random.normal(KEY, (2, 3, 5, 3))
+    x = sample((2, 3, 5, 3))
     carry = cell.initialize_carry(KEY, x.shape)
     assert {c.shape for c in jax.tree.leaves(carry)} == {(2, 3, 5, 4)}
     _, y = cell.apply(variables := cell.init(KEY, carry, x), carry, x)

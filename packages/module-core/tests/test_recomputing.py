@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from comparing import near
+from comparing import near, sample
 from linnet.module_core import linen as nn
 from linnet.module_core import nnx
 
 N, LENGTH, WIDTH = 3, 8, 2
 KEY = jax.random.key(0)
-X = jax.random.normal(KEY, (1, LENGTH, WIDTH))  # [B, T, D]
+X = sample((1, LENGTH, WIDTH))  # [B, T, D]
 
 
 def attention(x, kernel, key=None):

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from comparing import identical, near
+from comparing import identical, near, sample
 from linnet.module_core import linen as nn
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
 
 N, WIDTH = 4, 3
-X = jax.random.normal(jax.random.key(7), (2, WIDTH))  # [B, D]
+X = sample((2, WIDTH), seed=7)  # [B, D]
 
 
 class Block(nn.Module):
