@@ -72,7 +72,7 @@ OFF = {
     **dict.fromkeys(("bias", "use_bias"), ("q_proj.bias", "query_key_value.bias", "fc.bias")),
     "enable_bias": ("q_proj.bias", "fc1.bias"),
     "use_qk_norm": ("q_norm.weight",),
-    "qk_layernorm": ("q_layernorm.weight",),
+    "qk_layernorm": ("q_layernorm.weight", "q_layernorm.norms.0.weight"),
     "layer_norm_elementwise_affine": ("self_attn_layer_norm.weight",),
 }
 HARMLESS = (
