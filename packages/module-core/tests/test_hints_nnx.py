@@ -212,6 +212,20 @@ def updated(node, state):
 
 OBJECTS = [
     Remedy(
+        "Linen's variables have collections on top: pass variables['params'].",
+        lambda: updated(layer(), {"params": {"kernel": jnp.ones(3)}}),
+        lambda: updated(layer(), {"kernel": jnp.ones(3)}),
+    ),
+    Remedy(
+        "Did you mean {}? To add it, assign it to the object.",
+        lambda: updated(layer(), {"kernal": {"scale": jnp.ones(3)}}),
+        lambda: [
+            updated(layer(), {"kernel": jnp.ones(3)}),
+            setattr(layer(), "kernal", {"scale": jnp.ones(3)}),
+        ],
+        ("'kernel'",),
+    ),
+    Remedy(
         "Unpack a list: nnx.Sequential(*layers).",
         lambda: nnx.Sequential([layer(), jnp.sin]),
         lambda: nnx.Sequential(*[layer(), jnp.sin])(X),

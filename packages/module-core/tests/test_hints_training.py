@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,14 @@ def updated(grads_of):
     return state.apply_gradients(grads=jax.grad(loss)(grads_of(state)))
 
 
+class WithStats(TrainState):
+    batch_stats: Any
+
+
+def created(cls, **fields):
+    return cls.create(apply_fn=None, params=W, tx=optax.sgd(0.5), **fields)
+
+
 def saved(*steps, before=("1.5", 3), **options):
     folder = tempfile.mkdtemp()
     for step in before:
@@ -47,6 +56,12 @@ REMEDIES = [
         lambda: TrainState.create(apply_fn=None, params=W, tx=None),
         lambda: TrainState.create(apply_fn=None, params=W, tx=optax.adam(1e-3)),
         ("TrainState",),
+    ),
+    Remedy(
+        "Add it in a subclass, and create that: class MyState({}): {}: Any.",
+        lambda: created(TrainState, batch_stats={}),
+        lambda: created(WithStats, batch_stats={}),
+        ("TrainState", "batch_stats"),
     ),
     Remedy(
         "Set overwrite=True to replace this step and remove later ones, or choose another",

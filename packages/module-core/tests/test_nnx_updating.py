@@ -33,6 +33,18 @@ class TestUpdate:
         model.deep["x"][...] = jnp.zeros(1)
         assert source.new[0] == source.deep.x[0] == 1.0
 
+    @pytest.mark.parametrize("key", ["params", "kernal"])
+    def test_bare_arrays_are_not_added_to_a_module(self, key):
+        class Layer(nnx.Module):
+            def __init__(self):
+                self.kernel = nnx.Param(jnp.zeros(1))
+
+        layer = Layer()
+        with pytest.raises(ArgumentError, match=f"values for {key}, but Layer has no '{key}'"):
+            nnx.update(layer, {"kernel": jnp.ones(1), key: {"scale": jnp.ones(1)}})
+        assert list(nnx.state(layer)) == ["kernel"]
+        assert layer.kernel[0] == 0.0
+
     def test_lists_grow_at_their_end(self):
         for items in (nnx.List([nnx.Param(1.0)]), [nnx.Param(1.0)]):
             model = nnx.Dict(items_=items)

@@ -11,6 +11,7 @@ computes and returns as their "gradient". They are in a separate collection,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -100,8 +101,15 @@ class TrainState(PyTreeNode):
           **kwargs: values of the fields that a subclass adds.
 
         Raises:
-          ArgumentTypeError: `tx` is not a transformation.
+          ArgumentTypeError: `tx` is not a transformation, or the class lacks a field.
         """
+        lacking = sorted(kwargs.keys() - {f.name for f in dataclasses.fields(cls)})
+        if lacking:
+            raise ArgumentTypeError(
+                f"{cls.__name__} has no field {lacking[0]!r}.",
+                hint="Add it in a subclass, and create that:"
+                f" class MyState({cls.__name__}): {lacking[0]}: Any.",
+            )
         if not callable(getattr(tx, "init", None)):
             raise ArgumentTypeError(
                 f"tx is a gradient transformation, such as optax.adam(1e-3); got {describe(tx)}.",

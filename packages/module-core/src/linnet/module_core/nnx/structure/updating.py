@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import jax
 
-from ...errors import ArgumentError, describe
+from ...errors import ArgumentError, describe, did_you_mean
 from ..filters import Filter, filters_to_predicates, first_passing
 from ..nodes import edits
 from ..nodes.contents import one_level
@@ -43,8 +43,8 @@ def update(node: object, state: object, /, *states: object) -> None:
         ignored: they come from filters that the variable didn't pass.
 
     Raises:
-      ArgumentError: the state has a leaf where the object has an object, or the reverse; nothing
-        changes then.
+      ArgumentError: the state has a leaf where the object has an object, or the reverse, or a dict
+        of bare arrays where a module has no attribute; nothing changes then.
 
     Warns:
       UserWarning: a value's shape differs from the previous one's: is it of a different layer?
@@ -117,6 +117,7 @@ class _Plan:
 
     def _child(self, node: object, key: object, present: object, value: object, path: Path) -> None:
         if present is _ABSENT:
+            _require_place(node, key, value, path)
             self._set(node, key, _own(value))
             return
         if isinstance(present, Variable):
@@ -152,6 +153,26 @@ class _Plan:
 
     def _set(self, node: object, key: object, value: object) -> None:
         self._steps.append((_set_child, (node, key, value)))
+
+
+def _require_place(node: object, key: object, value: object, path: Path) -> None:
+    # A module's own state has variables. Bare arrays come from a file, or from linen.
+    if not isinstance(value, Mapping) or not isinstance(node, Pytree):
+        return
+    leaves = jax.tree.leaves(value, is_leaf=lambda x: isinstance(x, Variable))
+    if any(isinstance(x, Variable) for x in leaves) or not any(hasattr(x, "shape") for x in leaves):
+        return
+    if hasattr(type(node), "__setitem__"):  # nnx.Dict
+        return
+    known = [name for name in vars(node) if kind_of(vars(node)[name]) != STATIC]
+    raise ArgumentError(
+        f"The state has values for {path_text(path)}, but {type(node).__name__} has no {key!r}.",
+        hint=(
+            "Linen's variables have collections on top: pass variables['params']."
+            if key == "params"
+            else f"{did_you_mean(str(key), known)} To add it, assign it to the object."
+        ),
+    )
 
 
 def _fits(old: tuple[int, ...] | None, new: tuple[int, ...] | None) -> bool:
