@@ -398,7 +398,7 @@ MISTAKES = [
     (
         lambda: nnx.RNN(Noisy(Rngs(dropout=1)), state_axes={...: None})(X),
         ArgumentError,
-        r"RNN: A step changed .*, which state_axes say is the same in each",
+        r"RNN: A step changed .*, which state_axes says is the same in each",
     ),
     (
         lambda: nnx.RNN(Noisy(Rngs(dropout=1)), state_axes={Param: None})(X),

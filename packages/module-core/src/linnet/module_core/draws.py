@@ -31,7 +31,7 @@ The temporary memory is that of one draw; the single draws of one program need m
 XLA works on several at a time. Each step evaluates all conditionals, so a loop has at most
 `_LONGEST` parameters.
 
-**Several devices.** On these, draws are grouped if they are constrained to the same sharding: each
+**Several devices.** There, draws are grouped if they are constrained to the same sharding: each
 device computes its part of each step, and nothing is gathered. nnx notes the constraint
 (`laid_out`) where it lays out a parameter on a mesh, or as `out_shardings` say. A draw whose
 sharding isn't known in the trace, as under `jax.jit(model.init, out_shardings=...)`, is left alone:

@@ -63,7 +63,7 @@ class LoRA(Layer):
     Attributes:
       lora_a: `LoRAParam` of shape [I, lora_rank], with I the product of `in_features`.
       lora_b: `LoRAParam` of shape [lora_rank, O], with O the product of `out_features`.
-      merged: whether the adapter is in the kernel of `base_module`, by `merge(keep=True)`.
+      merged: whether the adapter is in the kernel of `base_module`, after `merge(keep=True)`.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core.nnx import Rngs
@@ -173,8 +173,8 @@ class LoRA(Layer):
             kernel.
 
         Raises:
-          ArgumentError: `base_module` has no kernel of the adapter's size, or the adapter is in it
-            already.
+          ArgumentError: `base_module` has no kernel of the adapter's size, or the adapter is
+            already in it.
 
         >>> import jax.numpy as jnp
         >>> from linnet.module_core.nnx import Rngs
@@ -227,7 +227,7 @@ class LoRA(Layer):
     def _merge_into(self, kernel: Variable[Array], *, keep: bool) -> None:
         if self.merged:
             raise ArgumentError(
-                "The adapter is in the kernel already, by merge(keep=True).",
+                "The adapter is already in the kernel, after merge(keep=True).",
                 hint="Call unmerge() first.",
             )
         self._add_to(kernel, 1)
@@ -339,7 +339,7 @@ class LoRALinear(Linear):
             kernel.
 
         Raises:
-          ArgumentError: the adapter is in the kernel already.
+          ArgumentError: the adapter is already in the kernel.
 
         >>> import jax.numpy as jnp
         >>> from linnet.module_core.nnx import Rngs

@@ -121,7 +121,7 @@ def _loop(axes: Mapping[Any, Any], forked: All, unroll: int) -> Callable[..., An
         for path, value in same(cell).items():
             if value is not given[path]:
                 raise ArgumentError(
-                    f"A step changed {path_text(path)}, which state_axes say is the same in each.",
+                    f"A step changed {path_text(path)}, which state_axes says is the same in each.",
                     hint="If each step starts from what the previous one left, let state_axes begin"
                     f" with nnx.PathContains({path[-1]!r}): nnx.Carry.",
                 )

@@ -133,7 +133,7 @@ def axes_of(axes: Axes, rank: int, name: str, what: str = "the inputs") -> Shape
     given = axes_in_range(axes, rank, name, what)
     if len(set(given)) < len(given):
         raise ArgumentError(
-            f"{name}={axes!r} names a dimension of {what}, which have {rank}, twice."
+            f"{name}={axes!r} names a dimension twice; {what} have {counted(rank, 'dimension')}."
         )
     return tuple(sorted(given))
 

@@ -47,7 +47,8 @@ def update(node: object, state: object, /, *states: object) -> None:
         of bare arrays where a module has no attribute; nothing changes then.
 
     Warns:
-      UserWarning: a value's shape differs from the previous one's: is it of a different layer?
+      UserWarning: a value's shape differs from the previous one's: does it belong to a different
+        layer?
     """
     plan = _Plan()
     for one in (state, *states):
