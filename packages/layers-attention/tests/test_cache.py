@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import placed
 from linnet.layers_attention import functional, linen
 from linnet.module_core import errors
 
 LENGTH = 6
-X = jnp.asarray(np.random.default_rng(0).normal(size=(2, LENGTH, 4)), jnp.float32)
+X = placed(np.random.default_rng(0).normal(size=(2, LENGTH, 4)), jnp.float32)
 KEY = jax.random.key(1)
 
 

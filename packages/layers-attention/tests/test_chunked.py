@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import placed
 from linnet.layers_attention import functional
 from linnet.layers_attention.functional import _blocks
 
@@ -22,7 +23,7 @@ def small_blocks(monkeypatch):
 
 
 def normal(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return placed(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def case(batch=(2,), queries=33, keys=65, heads=2, key_heads=2, depth=4, value_depth=3):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from comparing import near
+from comparing import near, placed
 from linnet.layers_attention import functional, linen, nnx
 from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.layers_norm.linen import RMSNorm
@@ -15,7 +15,7 @@ from linnet.layers_norm.nnx import RMSNorm as NNXRMSNorm
 from linnet.module_core.nnx import Module, Repeat, Rngs, jit, view
 
 ROWS, LENGTH, PROMPT = 6, 12, 5
-X = jnp.asarray(np.random.default_rng(0).normal(size=(ROWS, LENGTH, 8)), jnp.float32)
+X = placed(np.random.default_rng(0).normal(size=(ROWS, LENGTH, 8)), jnp.float32)
 PROMPTS = np.array([5, 1, 3, 0, 2, 4])  # the length of each row's prompt
 
 FIELDS = {

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from jax import lax
 
-from comparing import near, sample
+from comparing import near, placed, sample
 from linnet.layers_attention import functional, linen
 from linnet.layers_attention.functional._choice import _FUNCTIONS
 from linnet.module_core import errors
 from linnet.module_core.linen import Module, compact
 
 KEY = jax.random.key(0)
-X = jnp.asarray(np.random.default_rng(1).normal(size=(2, 5, 4)), jnp.float32)
-Y = jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, 4)), jnp.float32)
+X = placed(np.random.default_rng(1).normal(size=(2, 5, 4)), jnp.float32)
+Y = placed(np.random.default_rng(2).normal(size=(2, 3, 4)), jnp.float32)
 RNGS = {"params": KEY, "dropout": jax.random.key(3)}
 
 

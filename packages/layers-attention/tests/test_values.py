@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import comparing
-from comparing import single
+from comparing import placed, single
 from linnet.layers_attention import functional, linen
 
 rng = np.random.default_rng(11)
@@ -268,7 +268,7 @@ def test_module_is_projections_around_the_formula(key_heads):
     )
     inputs = [rng.normal(size=(2, n, d)) for n, d in ((3, 4), (5, 7), (5, 8))]
     variables = layer.init(jax.random.key(0), *single(*inputs))
-    variables = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), variables)
+    variables = jax.tree.map(lambda p: placed(rng.normal(size=p.shape), p.dtype), variables)
     params = jax.tree.map(np.float64, variables["params"])
     projected = [
         np.einsum("btc,chd->bthd", x, params[name]["kernel"]) + params[name]["bias"]

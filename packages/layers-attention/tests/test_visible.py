@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from comparing import near
+from comparing import near, placed
 from linnet.layers_attention import functional, nnx
 from linnet.layers_attention.functional import _blocks
 
@@ -241,7 +241,7 @@ def test_blocks_whose_segments_do_not_meet_are_skipped():
     """A NaN in a value of another text doesn't even reach the sums of the row's blocks."""
     segments = np.repeat([[3, 5, 8]], 32, axis=1).reshape(1, 96)
     segments = np.sort(segments)
-    x = jnp.asarray(rng.normal(size=(1, 96, 2, 4)), jnp.float32)
+    x = placed(rng.normal(size=(1, 96, 2, 4)), jnp.float32)
     value = x.at[0, :32].set(jnp.nan)
     attend = partial(
         functional.dot_product_attention, segment_ids=segments, implementation="chunked"

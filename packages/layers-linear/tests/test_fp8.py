@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jax import export, lax
 
-from comparing import identical, near
+from comparing import identical, near, placed
 from linnet.layers_linear import functional, linen
 from linnet.layers_linear.functional import _fp8_rounding as rounding
 from linnet.layers_linear.functional import fp8
@@ -181,7 +181,7 @@ def test_transposed_products_are_jax_s_gradients(x_shape, y_shape, dimensions):
 def test_products_of_any_dimensions(product, x_shape, y_shape, dimensions):
     # Small integers are exact in 8 bits.
     rng = np.random.default_rng(0)
-    x, y = (jnp.asarray(rng.integers(-2, 3, s), jnp.float32) for s in (x_shape, y_shape))
+    x, y = (placed(rng.integers(-2, 3, s), jnp.float32) for s in (x_shape, y_shape))
     kept = state()
 
     def with_gradients(product, x, y):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import comparing
-from comparing import single
+from comparing import placed, single
 from linnet.layers_linear import functional, linen
 
 rng = np.random.default_rng(11)
@@ -151,7 +151,7 @@ def test_mask_switches_weights_off(dtype):
 
 def test_any_number_of_batch_dimensions():
     x, kernel = single(rng.normal(size=(2, 3, 6, 4)), rng.normal(size=(3, 4, 5)))
-    local = jnp.asarray(rng.normal(size=(6, 12, 5)), jnp.float32)
+    local = placed(rng.normal(size=(6, 12, 5)), jnp.float32)
     for layer in (
         lambda x: functional.conv(x, kernel, padding="CIRCULAR"),
         lambda x: functional.conv_transpose(x, kernel, strides=2),

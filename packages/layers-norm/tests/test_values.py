@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import comparing
-from comparing import identical, single
+from comparing import identical, placed, single
 from linnet.layers_norm import functional, linen, nnx
 from linnet.module_core.linen import Module, compact
 from linnet.module_core.nnx import Rngs
@@ -295,7 +295,7 @@ def test_init_outside_of_the_mapping_needs_no_named_axis():
 
 
 def test_statistics_of_half_precision_are_taken_in_float32():
-    x = jnp.asarray(rng.normal(300, 1, (2, 4096)), jnp.float16)  # squares sum to 3.7e8
+    x = placed(rng.normal(300, 1, (2, 4096)), jnp.float16)  # squares sum to 3.7e8
     expected = normalized(np.float64(x), -1, 1e-6)
     ours = run(functional.layer_norm, x, use_fast_variance=False)
     assert ours.dtype == jnp.float16
@@ -425,7 +425,7 @@ def test_spectral_norm_finds_the_largest_singular_value(shape, kind):
     if kind == np.complex64:
         kernel = kernel + 1j * rng.normal(size=shape)
     steps = jax.jit(lambda w, u: functional.spectral_norm(w, u, n_steps=3))
-    u = jnp.asarray(rng.normal(size=(1, shape[-1])), jnp.float32)
+    u = placed(rng.normal(size=(1, shape[-1])), jnp.float32)
     for _ in range(100):
         normed = steps(jnp.asarray(kernel, kind), u)
         u = normed.u
@@ -438,9 +438,9 @@ def test_spectral_norm_finds_the_largest_singular_value(shape, kind):
 
 def test_each_call_of_spectral_norm_goes_on_where_the_last_one_ended():
     layer = linen.SpectralNorm(Linear(5))
-    x = jnp.asarray(rng.normal(size=(2, 4)), jnp.float32)
+    x = placed(rng.normal(size=(2, 4)), jnp.float32)
     variables = jax.jit(lambda: layer.init(KEY, x, update_stats=False))()
-    kernel = jnp.asarray(rng.normal(size=(4, 5)), jnp.float32)
+    kernel = placed(rng.normal(size=(4, 5)), jnp.float32)
     variables["params"]["layer_instance"]["kernel"] = kernel
     largest = np.linalg.svd(kernel, compute_uv=False)[0]
 
@@ -541,7 +541,7 @@ def test_a_wrapped_layer_s_own_state_is_kept():
         def __call__(self, x):
             return linen.BatchNorm(use_running_average=False)(Linear(3)(x))
 
-    x = jnp.asarray(rng.normal(size=(8, 4)), jnp.float32)
+    x = placed(rng.normal(size=(8, 4)), jnp.float32)
     for layer, call in (
         (linen.SpectralNorm(Inner()), {"update_stats": True}),
         (linen.WeightNorm(Inner(), variable_filter=None), {}),

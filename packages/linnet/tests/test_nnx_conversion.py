@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import linnet.linen as nn
+from comparing import placed
 from linnet import nnx
 from linnet.layers_recurrent import nnx as recurrent
 
 KEY = jax.random.key(0)
-X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 4)), jnp.float32)
+X = placed(np.random.default_rng(0).normal(size=(2, 5, 4)), jnp.float32)
 
 
 class LinenBlock(nn.Module):
@@ -68,7 +69,7 @@ def random_like(variables):
     """Values that initializers don't give: biases that aren't zero, scales that aren't one."""
     leaves, structure = jax.tree.flatten(variables)
     rng = np.random.default_rng(0)
-    drawn = [jnp.asarray(rng.uniform(0.5, 1.5, x.shape), x.dtype) for x in leaves]
+    drawn = [placed(rng.uniform(0.5, 1.5, x.shape), x.dtype) for x in leaves]
     return jax.tree.unflatten(structure, drawn)
 
 

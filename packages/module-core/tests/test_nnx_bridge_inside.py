@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import placed
 from linnet.module_core import bridge, linen, nnx
 from linnet.module_core.errors import (
     ArgumentError,
@@ -13,7 +14,7 @@ from linnet.module_core.errors import (
     ScopeParamNotFoundError,
 )
 
-X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)), jnp.float32)
+X = placed(np.random.default_rng(0).normal(size=(2, 3)), jnp.float32)
 KEY = jax.random.key(0)
 NORMAL = jax.nn.initializers.lecun_normal()
 

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import placed
 from linnet.module_core import linen, nnx
 from linnet.module_core.bridge import ConversionError, linen_to_nnx, nnx_to_linen
 from linnet.module_core.errors import ArgumentError
 
-X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)), jnp.float32)
+X = placed(np.random.default_rng(0).normal(size=(2, 3)), jnp.float32)
 NORMAL = jax.nn.initializers.normal(1.0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from comparing import placed
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 from linnet.module_core.nnx.structure.bundle import Bundle
@@ -15,7 +16,7 @@ from linnet.module_core.nnx.structure.effect import Inside
 class Model(nnx.Module):
     def __init__(self, seed=0):
         rng = np.random.default_rng(seed)
-        self.layers = [nnx.Param(jnp.asarray(rng.normal(size=(3, 3)), jnp.float32)) for _ in "ab"]
+        self.layers = [nnx.Param(placed(rng.normal(size=(3, 3)), jnp.float32)) for _ in "ab"]
         self.low = nnx.LoRAParam(jnp.ones(3), unit="volt")
         self.mean = nnx.BatchStat(jnp.zeros(3))
         self.calls = nnx.Variable(jnp.int32(0))
