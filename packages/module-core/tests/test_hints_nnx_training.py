@@ -157,6 +157,16 @@ REMEDIES = [
         lambda: [kept(), updated(model := Model(), gradients(model))],
     ),
     Remedy(
+        "Write optimizer.update(model, grads).",
+        lambda: optimizer(model := Model()).update(gradients(model), model),
+        lambda: optimizer(model := Model()).update(model, gradients(model)),
+    ),
+    Remedy(
+        "Make an instance of it first.",
+        lambda: optimizer(Model),
+        lambda: optimizer(Model()),
+    ),
+    Remedy(
         "Make a new optimizer after adding or removing parameters, or to train another model",
         lambda: updated(model := Model(parts=2), gradients(model), made_for=Model()),
         lambda: updated(model := Model(parts=2), gradients(model), made_for=model),

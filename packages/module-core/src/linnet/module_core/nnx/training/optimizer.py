@@ -80,7 +80,7 @@ class Optimizer(Pytree, Generic[M]):
       tx, wrt: the arguments.
 
     Raises:
-      ArgumentTypeError: `wrt` is missing, or `tx` is not a transformation.
+      ArgumentTypeError: `wrt` is missing, `tx` is not a transformation, or `model` is a class.
       ArgumentError: `wrt` selects nothing, or variables that have no gradient.
 
     >>> import jax, jax.numpy as jnp, optax
@@ -120,6 +120,11 @@ class Optimizer(Pytree, Generic[M]):
                 f"{describe(tx)}.",
                 hint="The order is nnx.Optimizer(model, tx, wrt=nnx.Param).",
             )
+        if isinstance(model, type):
+            raise ArgumentTypeError(
+                f"{type(self).__name__} takes a model, got the class {model.__name__}.",
+                hint="Make an instance of it first.",
+            )
         params = state(model, wrt, graph=graph)
         _check_optimizable(model, params, wrt)
         jax.tree.map(_make_array, params, is_leaf=_is_variable)
@@ -153,13 +158,19 @@ class Optimizer(Pytree, Generic[M]):
           The state of the updates that were added to the variables.
 
         Raises:
-          ArgumentTypeError: `grads` is missing.
+          ArgumentTypeError: `grads` is missing, or comes first.
           ArgumentError: `grads` don't match the variables; the message lists every path.
         """
         if grads is _MISSING:
             raise ArgumentTypeError(
                 "update(model, grads) takes the model and its gradients; 'grads' is missing.",
                 hint="nnx.ModelAndOptimizer keeps the model and takes only gradients.",
+            )
+        if isinstance(model, State) and not isinstance(grads, State) and isinstance(grads, Pytree):
+            raise ArgumentTypeError(
+                "update(model, grads) takes the model first, got a State and then"
+                f" {type(grads).__name__}.",
+                hint="Write optimizer.update(model, grads).",
             )
         variables = state(model, self.wrt)
         chosen = _chosen(grads, variables, self.wrt)
