@@ -36,7 +36,7 @@ def model_of(library):
 
 
 def cells(text):
-    """Rows of the table as tuples of words, without empty lines and colors."""
+    """Rows of the table as tuples of words, without empty lines or colors."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     rows = []
     for line in plain.splitlines():

@@ -20,7 +20,7 @@ def in_place_of(old: object, new: object) -> object:
     """`new`, with the layout of `old` if that is spread over devices and `new` isn't placed yet.
 
     Args:
-      old: the target's leaf; its layout is used if it is an array of several devices, or the shape
+      old: the target's leaf; its layout is used if it is an array on several devices, or the shape
         and dtype of one.
       new: the value that replaces it. A jax array that the program has placed (`committed`) stays
         where it is, and so does one of a different shape.

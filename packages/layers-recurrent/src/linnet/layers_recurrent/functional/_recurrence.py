@@ -204,7 +204,7 @@ def _chunk_length(batch: object) -> int:
 
 
 def _turn(unroll: int, steps: object) -> int:
-    # An unknown number of steps may be smaller than `unroll`, or no multiple of it.
+    # An unknown number of steps may be smaller than `unroll`, or not a multiple of it.
     return max(1, min(unroll, steps)) if isinstance(steps, int) else 1
 
 

@@ -1,7 +1,7 @@
 """The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420).
 
     f = σ(if(x) + hf(h))
-    n = φ(in(x) + f · hn(h))         without reset gate: φ(in(x) + hn(h))
+    n = φ(in(x) + f · hn(h))         without the reset gate: φ(in(x) + hn(h))
     h' = (1 - f) · n + f · h
 
 The maps are affine; hf has no bias, and hn has one only with the reset gate.

@@ -2,7 +2,7 @@
 
 A box holds the value and one name for each of its axes. A transform that adds an axis to the value
 adds a name to the box; a module that reads the value gets it constrained to the box's layout; code
-that lays out parameters before they exist reads the names off the boxes that `jax.eval_shape`
+that lays out parameters before they exist reads the names from the boxes that `jax.eval_shape`
 returns.
 """
 
