@@ -82,6 +82,22 @@ def test_decorating_twice_changes_nothing():
     assert struct.dataclass(Node, kw_only=True) is Node
 
 
+def test_libraries_recognize_the_class_by_the_mark_that_flax_sets():
+    @struct.dataclass
+    class Decorated:
+        x: int
+
+    class Node(struct.PyTreeNode):
+        x: int
+
+    class Plain(Decorated):
+        pass
+
+    for cls in (Decorated, Node):
+        assert vars(cls).get("_flax_dataclass") is True
+    assert "_flax_dataclass" not in vars(Plain)
+
+
 def test_an_undecorated_subclass_is_a_leaf():
     class Sub(Pair): ...
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 TNode = TypeVar("TNode", bound="PyTreeNode")
 
 _MARK = "_linnet_dataclass"
+_MARK_OF_FLAX = "_flax_dataclass"  # libraries look for it in a class
 
 
 @overload
@@ -242,6 +243,7 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
     if not hasattr(made, "replace"):
         made.replace = _replace_method  # type: ignore[attr-defined]
     setattr(made, _MARK, True)
+    setattr(made, _MARK_OF_FLAX, True)
     return made
 
 
