@@ -118,6 +118,7 @@ ELSEWHERE = [  # they need several devices or processes, orbax, or tensorboardX
     "Reduce it first, e.g. with jnp.mean, or use `histogram`.",
     "Channels come last.",
     "Samples come before channels.",
+    "Pass a SummaryMetadata message, or None.",
     'python -m pip install "linnet-module-core[tensorboard]"',
 ]
 
