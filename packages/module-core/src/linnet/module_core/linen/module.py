@@ -157,7 +157,6 @@ class Module(_Dataclass, VariableAccess):
         _own_init: ClassVar[bool]  # the class body defines __init__
         _state: ClassVar[_State]
 
-    preserve_adopted_names = None
     _is_linen_module = True
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: object) -> None:
@@ -643,6 +642,7 @@ def _prepare_class(cls: type[Module], kw_only: bool) -> None:
 _INTERNAL = frozenset(("scope", "_state"))
 
 
+Module.preserve_adopted_names = None
 _prepare_class(Module, kw_only=False)
 
 
