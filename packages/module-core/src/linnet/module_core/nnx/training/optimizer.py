@@ -70,7 +70,7 @@ class Optimizer(Pytree, Generic[M]):
       model: the model to optimize; the optimizer keeps no reference to it.
       tx: an optax transformation, or anything with its `init` and `update`.
       wrt: filter for the variables to optimize; usually `nnx.Param`. A filter by path alone also
-      selects batch statistics, about which the optimizer warns.
+        selects batch statistics, about which the optimizer warns.
       graph: accepted for Flax programs.
 
     Attributes:
