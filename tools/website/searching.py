@@ -1,10 +1,10 @@
 """What a search of the site finds, according to the built index and the theme's ranking.
 
-The theme searches in the browser with lunr: titles weigh 1000 times as much as text, a page's front
-matter may boost it, and the last word of a query may be the beginning of one. Texts and queries are
-divided into words at the separators that mkdocs.yml sets. Results of one page are shown together,
-at the rank of the best one. lunr for Python ranks the same index in nearly the same way: in a
-browser, 21 of the 23 queries that were compared had the same page first.
+The theme searches in the browser with lunr: each word of a query is the beginning of one in the
+texts, titles weigh 1000 times as much as text, and a page's front matter may boost it. Texts and
+queries are divided into words at the separators that mkdocs.yml sets. A page counts more than a
+section, and so does a result that has more of the query's words. Results of one page are shown
+together, at the rank of the best one. lunr for Python ranks the same index in nearly the same way.
 """
 
 from __future__ import annotations
@@ -22,26 +22,25 @@ INDEX = ROOT / "site" / "search" / "search_index.json"
 
 
 @cache
-def _index(file: Path) -> tuple[Any, dict[str, dict[str, Any]], re.Pattern[str]]:
+def _index(file: Path) -> tuple[Any, re.Pattern[str]]:
     from lunr import get_default_builder, lunr
+    from lunr.stop_word_filter import stop_word_filter
 
     found = json.loads(file.read_text(encoding="utf-8"))
     separator = re.compile(found["config"]["separator"])
-    documents = {
-        doc["location"]: doc
-        | {name: separator.sub(" ", _plain(doc[name])) for name in ("title", "text")}
-        for doc in found["docs"]
-    }
     fields = ({"field_name": "title", "boost": 1000}, "text")
-    boosted = [(doc, {"boost": doc.get("boost", 1)}) for doc in documents.values()]
+    boosted = [
+        (
+            doc | {name: separator.sub(" ", _plain(doc[name])) for name in ("title", "text")},
+            {"boost": doc.get("boost", 1)},
+        )
+        for doc in found["docs"]
+    ]
     builder = get_default_builder()
     builder.pipeline.reset()  # the theme indexes words as they are, not their stems
+    builder.pipeline.add(stop_word_filter)
     builder.search_pipeline.reset()
-    return (
-        lunr(ref="location", fields=fields, documents=boosted, builder=builder),
-        documents,
-        separator,
-    )
+    return lunr(ref="location", fields=fields, documents=boosted, builder=builder), separator
 
 
 def _plain(text: str) -> str:
@@ -51,16 +50,25 @@ def _plain(text: str) -> str:
 
 def pages(query: str, file: Path = INDEX) -> list[str]:
     """The pages that a query finds, the best first."""
-    index, documents, separator = _index(file)
-    words = separator.sub(" ", query.lower()).split()
-    terms = " ".join([*words, f"{words[-1]}*"])
+    return [section.partition("#")[0] for section in sections(query, file)]
+
+
+def sections(query: str, file: Path = INDEX) -> list[str]:
+    """The best section of each page that a query finds: `guides/faq/#where-is-fit`."""
+    from lunr.stop_word_filter import WORDS
+
+    index, separator = _index(file)
+    words = set(separator.sub(" ", query.lower()).split())
     best: dict[str, float] = {}
-    for match in index.search(terms):
+    inside: dict[str, tuple[float, str]] = {}
+    for match in index.search(" ".join(f"{word}*" for word in words)):
         page = match["ref"].partition("#")[0]
         whole = page == match["ref"]
-        document = documents[match["ref"]]
-        found = f"{document['title']} {document['text']}".lower().split()
-        everything = set(words) <= set(found)
-        score = match["score"] * (1 + (whole + everything) ** 2)
+        terms = match["match_data"].metadata
+        found = {word for word in words if any(term.startswith(word) for term in terms)}
+        share = len(found) / len(found | (words - WORDS))
+        score = match["score"] * (1 + (whole + share) ** 2)
         best[page] = max(best.get(page, 0.0), score)
-    return sorted(best, key=lambda page: -best[page])
+        if not whole:
+            inside[page] = max(inside.get(page, (0.0, "")), (score, match["ref"]))
+    return [inside.get(page, (0, page))[1] for page in sorted(best, key=lambda page: -best[page])]

@@ -133,6 +133,24 @@ def test_path_aware_map():
         tu.path_aware_map(lambda path, x: x, 3)
 
 
+def test_a_flat_dict_in_place_of_a_nested_one():
+    """A test such as `"head" in path` would silently find nothing."""
+    flat = flatten_dict({"head": {"kernel": 1}, "scale": 2})
+    kernels = tu.ModelParamTraversal(lambda path, x: path.endswith("/kernel"))
+    named = r"the dict is flat; the path of its key \('head', 'kernel'\)"
+    with pytest.warns(UserWarning, match=f"path_aware_map: {named}") as caught:
+        mapped = tu.path_aware_map(lambda path, x: "head" in path, flat)
+    assert mapped == {("head", "kernel"): False, ("scale",): False}
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=f"ModelParamTraversal: {named}"):
+        assert list(kernels.iterate(flat)) == []
+    assert tu.path_aware_map(lambda path, x: "head" in path, unflatten_dict(flat)) == {
+        "head": {"kernel": True},
+        "scale": False,
+    }
+    assert tu.path_aware_map(lambda path, x: path, {("a",): 1}) == {("a",): (("a",),)}
+
+
 def test_the_empty_node_is_a_pytree_without_leaves():
     import jax
 

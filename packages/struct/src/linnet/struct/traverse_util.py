@@ -7,6 +7,7 @@ nested data; see `_traversal`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, overload
 
@@ -186,12 +187,16 @@ def path_aware_map(
     Raises:
       TypeError: `nested_dict` is not a dict.
 
+    Warns:
+      UserWarning: `nested_dict` is flat, so that `f` would look for names in a tuple of tuples.
+
     >>> from linnet.struct import traverse_util
     >>> params = {"dense": {"kernel": 1.0, "bias": 2.0}}
     >>> traverse_util.path_aware_map(lambda path, x: 0.0 if "kernel" in path else x, params)
     {'dense': {'kernel': 0.0, 'bias': 2.0}}
     """
     _check_dict("path_aware_map", nested_dict)
+    _warn_if_flat("path_aware_map", nested_dict)
     flat = flatten_dict(nested_dict, keep_empty_nodes=True)
     return unflatten_dict({p: x if x is empty_node else f(p, x) for p, x in flat.items()})
 
@@ -236,6 +241,7 @@ def _sorted_flat(inputs: object) -> dict[PathParts, Any]:
         raise ValueError(
             f"ModelParamTraversal: expected a nested dict, got {type(inputs).__name__}."
         )
+    _warn_if_flat("ModelParamTraversal", inputs)
     return dict(sorted(flatten_dict(inputs, keep_empty_nodes=True).items(), key=_first))
 
 
@@ -250,6 +256,20 @@ def _slashed(path: PathParts) -> str:
 def _check_dict(function: str, xs: object) -> None:
     if not isinstance(xs, dict | FrozenDict):
         raise TypeError(f"{function}: expected a dict or a FrozenDict, got {type(xs).__name__}.")
+
+
+def _warn_if_flat(function: str, xs: Mapping[Any, Any]) -> None:
+    """Warns about keys that are paths: a test such as `"head" in path` would find nothing."""
+    flat = next((key for key in xs if isinstance(key, tuple) and len(key) > 1), None)
+    if flat is not None:
+        warnings.warn(
+            message(
+                f"{function}: the dict is flat; the path of its key {flat!r} is {(flat,)!r}, in "
+                f"which no name is found.",
+                "Pass a nested dict: unflatten_dict(...).",
+            ),
+            stacklevel=3,
+        )
 
 
 def _joined(path: PathParts, sep: str) -> str:
