@@ -173,7 +173,7 @@ SEARCHES = {
     "FSDP": "guides/sharding/",
     "hugging face": "guides/torch_weights/",
     "checkpoint": "guides/checkpoints/",
-    "keras": "guides/from_keras/",
+    "keras": "guides/keras/",
     "install": "installing/",
     "recompilation": "guides/debugging/",
 }
@@ -267,6 +267,35 @@ QUESTIONS = {
 def test_a_search_finds_the_answer_to_a_question(query):
     first = searching.pages(query)[:4]
     assert {f"guides/{QUESTIONS[query]}/", "guides/faq/"} & set(first), first
+
+
+# The section that comes first for what users of several libraries ask in public threads.
+SECTIONS = {
+    "validation split": "guides/training_recipes/#validation-split",
+    "cross validation": "guides/training_recipes/#validation-split",
+    "learning curve": "guides/logging/#learning-curves",
+    "greedy decoding": "guides/seq2seq/#greedy-decoding",
+    "top-k sampling": "guides/seq2seq/#sampling-with-a-temperature-and-top-k",
+    "unfreeze": "guides/fine_tuning/#unfreeze",
+    "precompile": "guides/faq/#how-do-i-precompile-a-function",
+    "preallocate": "guides/faq/#why-does-jax-preallocate-most-of-the-gpus-memory",
+    "clear caches": "guides/faq/#how-do-i-clear-the-caches-of-compiled-functions",
+    "weight tying": "guides/faq/#how-does-weight-tying-work",
+    "warmup": "guides/faq/#how-do-i-use-a-cosine-schedule-with-warmup",
+    "straight-through": "guides/faq/#how-do-i-use-a-straight-through-estimator",
+    "quantization": "guides/faq/#how-do-i-quantize-a-model",
+    "multiple inputs": "guides/faq/#how-do-i-write-a-model-with-multiple-inputs-or-outputs",
+    "actor critic": "guides/faq/#how-do-i-write-an-actor-critic-model",
+    "L2 regularization": "guides/faq/#how-do-i-add-l2-or-l1-regularization",
+    "gradient checkpointing": "guides/faq/#how-do-i-use-gradient-checkpointing",
+    "pipeline parallelism": "guides/faq/#is-there-model-parallelism-or-pipeline-parallelism",
+    "TPU": "guides/faq/#how-do-i-run-on-a-gpu-or-tpu",
+}
+
+
+@pytest.mark.parametrize("query", SECTIONS)
+def test_a_search_finds_first_the_section_that_answers_it(query):
+    assert searching.sections(query)[:1] == [SECTIONS[query]], searching.sections(query)[:4]
 
 
 LOADED = re.compile(

@@ -4,7 +4,7 @@ The theme searches in the browser with lunr: each word of a query is the beginni
 texts, titles weigh 1000 times as much as text, and a page's front matter may boost it. Texts and
 queries are divided into words at the separators that mkdocs.yml sets. A page counts more than a
 section, and so does a result that has more of the query's words. Results of one page are shown
-together, at the rank of the best one. lunr for Python ranks the same index in nearly the same way.
+together, at the rank of the best one. lunr for Python does the same with the same index.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def _index(file: Path) -> tuple[Any, re.Pattern[str]]:
     builder.pipeline.reset()  # the theme indexes words as they are, not their stems
     builder.pipeline.add(stop_word_filter)
     builder.search_pipeline.reset()
+    builder.b(0)  # and counts words whatever the length of a text
     return lunr(ref="location", fields=fields, documents=boosted, builder=builder), separator
 
 
