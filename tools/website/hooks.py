@@ -40,8 +40,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
     The version is in the header and in the titles.
     """
-    for kept in (reference.texts, reference.described, reference._on_lines_of_their_own):
-        kept.cache_clear()  # pages change while you write
+    for kept in vars(reference).values():
+        if hasattr(kept, "cache_clear"):
+            kept.cache_clear()  # pages change while you write
     config.site_name += f" {workspace.find('linnet').version}"
     if not config.repo_url:
         config.edit_uri = None

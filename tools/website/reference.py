@@ -100,6 +100,12 @@ def _names(match: re.Match[str]) -> list[str]:
 
 
 @cache
+def _with_lines() -> frozenset[str]:
+    """The paths of all names on the pages; each has an anchor of its own."""
+    return frozenset(full(name) for text in texts().values() for name in names(text))
+
+
+@cache
 def _on_lines_of_their_own() -> frozenset[str]:
     return frozenset(m[1] for text in texts().values() for m in LINE.finditer(text) if not m[2])
 
@@ -117,5 +123,5 @@ def _lines(name: str, level: int, alone: bool) -> Iterator[str]:
         yield f"{'#' * level} `{name}` {{ #{path} }}\n"
         yield f"{site_api.summary(home)} It is [`{described()[home]}`][{home}].\n"
     else:
-        others = site_api.api().others.get(home, [])
+        others = [p for p in site_api.api().others.get(home, []) if p not in _with_lines()]
         yield from entry(home, name, level, [path, site_api.api().paths[home], *others])
