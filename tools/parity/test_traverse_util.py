@@ -118,5 +118,5 @@ def test_traversals(place):
 def test_set_refuses_the_same():
     for m in MODULES:
         for wrong in ([7], [7, 8, 9]):
-            with pytest.raises(ValueError, match="values"):
+            with pytest.raises(ValueError, match="value"):
                 m.t_identity.each().set(wrong, [1, 2])
