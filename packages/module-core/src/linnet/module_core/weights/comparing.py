@@ -138,7 +138,7 @@ def compare_intermediates(
     PyTorch  here   shape  difference
     fc.0     dense  (2,)   0.0e+00
     fc.1     norm   (2,)   2.0e-01     <- first
-    Outputs diverge at fc.1 (here norm), after 1 that agree.
+    Outputs diverge at fc.1 (here norm), after 1 that agrees.
     """
     if not isinstance(theirs, Mapping):
         raise ArgumentTypeError(
