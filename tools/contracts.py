@@ -108,7 +108,7 @@ class Layer(NamedTuple):
         """The module, and variables as its init declares them.
 
         Their values are drawn with NumPy: compiling initializers takes longer than everything else
-        here. They are positive, since some stand for a variance.
+        here. They are positive, since some are variances.
         """
         module = self.linen(**fields)
         shapes = jax.eval_shape(lambda *inputs: module.init(RNGS, *inputs, **self.call), *inputs)

@@ -55,7 +55,7 @@ def shares(found: Counter[str]) -> dict[str, float]:
 
 
 def aliases(sources: Mapping[str, str]) -> tuple[set[str], set[tuple[str, str]]]:
-    """The names that stand for `Any`, and those among them that a file defines differently.
+    """The aliases of `Any`, and those among them that a file defines as something else.
 
     Args:
       sources: the text of each file, by its name.

@@ -52,22 +52,13 @@ def names_elsewhere(style: str, own: Mapping[str, str], conv: str, norm: str) ->
     names |= {name: f"It is a function: {style}.{ours}(x)." for name, ours in ACTIVATIONS.items()}
     for n in (1, 2, 3):
         arguments, window = conv.format(size=(3,) * n), (2,) * n
-        names |= dict.fromkeys(
-            (f"Conv{n}d", f"Conv{n}D"),
-            f"Write {style}.Conv({arguments}); channels are the last axis.",
-        )
-        names |= dict.fromkeys(
-            (f"ConvTranspose{n}d", f"Conv{n}DTranspose"),
-            f"Write {style}.ConvTranspose({arguments}).",
-        )
-        names |= dict.fromkeys(
-            (f"MaxPool{n}d", f"MaxPooling{n}D"),
-            f"Write {style}.max_pool(x, {window}, strides={window}).",
-        )
-        names |= dict.fromkeys(
-            (f"AvgPool{n}d", f"AveragePooling{n}D"),
-            f"Write {style}.avg_pool(x, {window}, strides={window}).",
-        )
+        for torch, keras, ours in (
+            (f"Conv{n}d", f"Conv{n}D", f"Conv({arguments}); channels are the last axis."),
+            (f"ConvTranspose{n}d", f"Conv{n}DTranspose", f"ConvTranspose({arguments})."),
+            (f"MaxPool{n}d", f"MaxPooling{n}D", f"max_pool(x, {window}, strides={window})."),
+            (f"AvgPool{n}d", f"AveragePooling{n}D", f"avg_pool(x, {window}, strides={window})."),
+        ):
+            names[torch] = names[keras] = f"Write {style}.{ours}"
         names[f"BatchNorm{n}d"] = own["BatchNormalization"]
         names[f"InstanceNorm{n}d"] = f"Write {style}.InstanceNorm({norm})."
     return names

@@ -1,8 +1,9 @@
 """Finds where Linnet has a name of Flax, for programs that are rewritten.
 
-There is no table. A name of Flax is looked up in the same place below `linnet`, and then without
-the module that holds it. The first that is the same object as in `linnet.flax` is its home; if
-there is none, `linnet.flax` is. So the rewritten program gets what the hook would give it.
+It needs no table. It looks a name of Flax up at the same path in `linnet`, and then at that path
+without the module that holds the name. The first result that is the same object as in
+`linnet.flax` is the name's home; without such a result, the home is `linnet.flax`. So a rewritten
+program gets the objects that the hook would give it.
 """
 
 from __future__ import annotations
