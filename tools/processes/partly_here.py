@@ -260,7 +260,7 @@ def test_check_replicated(model, variables, mesh, x):
     sharding.check_replicated(model)
     sharding.check_replicated((variables, x, nnx.Rngs(0), np.ones(3), 1.0))
     rngs = nnx.Rngs(jax.process_index(), dropout=1)
-    with pytest.raises(ValueError, match="Copies of 1 values differ") as caught:
+    with pytest.raises(ValueError, match="Copies of 1 value differ") as caught:
         sharding.check_replicated({"model": model, "rngs": rngs})
     line = str(caught.value).splitlines()[1]
     assert "rngs/default/key: process 0 differs from process 1" in line
