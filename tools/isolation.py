@@ -112,8 +112,8 @@ print(json.dumps(files))
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # Isolated (-I): modules come neither from this folder nor from PYTHONPATH. Where bytecode is
-    # kept is a variable that it ignores, too.
+    # Isolated (-I): modules come neither from this folder nor from PYTHONPATH. Python then
+    # ignores the variable that says where bytecode is kept, too.
     kept = ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
     command = [sys.executable, "-I", *kept, *arguments]
     # As the bridge's README says; otherwise Keras requires TensorFlow.

@@ -1,7 +1,7 @@
 """Functions of a scope: the same program on Flax and on Linnet, bit for bit.
 
 A program gets a module tree (`flax` or `linnet.flax`) as `f`. Where it fails, it has to fail with
-an error that a program for Flax catches: the class of that name, or the same class of Python.
+an error that a program for Flax catches: the class of that name, or the same Python class.
 """
 
 import functools

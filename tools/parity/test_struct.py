@@ -28,7 +28,7 @@ MODULES = [
 ]
 
 
-ALIASES = ("PathParts", "VariableDict")  # of types, which know no module
+ALIASES = ("PathParts", "VariableDict")  # of types, which don't know their module
 
 
 def public(theirs):
@@ -46,7 +46,7 @@ def public(theirs):
 
 
 def parameters(function):
-    """Name, kind and default of each parameter; a default that is a dict, as a plain one."""
+    """Name, kind and default of each parameter; a mapping becomes a plain dict."""
     return [
         (
             p.name,

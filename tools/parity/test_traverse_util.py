@@ -1,4 +1,4 @@
-"""linnet.struct.traverse_util against Flax: flat dicts, maps and traversals give the same."""
+"""linnet.struct.traverse_util against Flax: flat dicts, maps and traversals are the same."""
 
 import collections
 import warnings

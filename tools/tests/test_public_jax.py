@@ -1,4 +1,4 @@
-"""The packages use jax's public names alone: a name with an underscore may be gone tomorrow.
+"""The packages use only jax's public names: a name with an underscore may be gone tomorrow.
 
 ruff rejects imports of jax's private modules. This file finds what is reached through attributes,
 such as `jax.numpy._name`.

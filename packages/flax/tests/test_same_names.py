@@ -1,4 +1,4 @@
-"""A name of the tree is what Linnet's packages have under it, for programs and for type checkers.
+"""Each name in the tree is what Linnet's packages have under it, in programs and type checkers.
 
 Modules of the tree pass names on, through star imports and on demand. Whichever source comes first,
 and whatever was imported before, no name may hide another.

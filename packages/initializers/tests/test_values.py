@@ -1,4 +1,4 @@
-"""Values: those of jax bit for bit, and those of the formulas; compiled programs: test_compiled."""
+"""Values equal jax's bit for bit, and follow the formulas; test_compiled has compiled programs."""
 
 import itertools
 import math

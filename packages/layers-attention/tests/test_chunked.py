@@ -191,7 +191,7 @@ def test_minus_infinity_in_a_whole_block():
 
 @pytest.mark.usefixtures("x64")
 def test_gradient_is_the_slope():
-    """Against central differences along a random direction, with dropout, in float64."""
+    """Gradients equal central differences along a random direction, with dropout, in float64."""
     at = (*case(heads=4), normal(5, 4, 33, 65))
     at = tuple(x.astype(jnp.float64) for x in at)
     mask = some_mask(2, 1, 33, 65)
@@ -219,7 +219,7 @@ def test_gradient_is_the_slope():
 
 @pytest.mark.parametrize("broadcast", [True, False])
 def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast):
-    """Over many keys, with equal weights: kept weights are counted by the sum of ones."""
+    """Over many keys, with equal weights: the sum over values of one counts the kept weights."""
     query = jnp.zeros((2, 33, 2, 4))
     key, value = jnp.zeros((2, 65, 1, 4)), jnp.ones((2, 65, 1, 3))
 
@@ -245,7 +245,7 @@ def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast):
         assert abs(draws.std() - (0.25 / 0.75 / 65) ** 0.5) < 0.01
         assert (np.ptp(draws, axis=(1, 3)).max() < 1e-6) == broadcast  # batch, heads
         assert np.ptp(draws, axis=0).min() > 0  # every key draws a new mask
-        assert np.ptp(draws, axis=4).max() < 1e-6  # a weight is dropped for all of a value
+        assert np.ptp(draws, axis=4).max() < 1e-6  # a weight is dropped for a whole value
     assert np.corrcoef(ours[:, 0, :, 0, 0].T)[~np.eye(33, dtype=bool)].max() < 0.8
 
 

@@ -86,7 +86,7 @@ from linnet import nnx
 
 
 def test_importing():
-    """Neither the other style nor an optional package, and layers on access.
+    """A style loads neither the other style nor an optional package, and layers only on access.
 
     The first computation looks for a device. Importing must not, so there need be none.
     """

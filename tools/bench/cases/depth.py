@@ -1,10 +1,10 @@
 """Cost of one block in a stack of 96, relative to a stack of 6: nothing may grow with the depth.
 
 The small stack is processed 16 times, so that both sides make 96 blocks and keep them until the
-clock has been read: 200 MB of parameters need new pages of memory, which cost a seventh of drawing
-them, and the parameters of one small stack don't. The cost of a call without blocks is subtracted:
-when tracing, it is 1.5 to 2 ms of jax's own, a quarter of six blocks, and would hide growth of that
-size. All cases are warm, like those of the same names.
+clock has been read: 200 MB of parameters need new pages of memory, which take a seventh of the time
+to draw them, and the parameters of one small stack don't. The cost of a call without blocks is
+subtracted: when tracing, it is 1.5 to 2 ms of jax's own time, a quarter of what six blocks take,
+and would hide growth of that size. All cases are warm, like those whose names lack `depth-`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from linnet.module_core.layers.torch_layout import (
 _PARTS = ("query", "key", "value")
 
 # The names of `torch.nn.MultiheadAttention`, then those of Llama and its relatives, of GPT-2, and
-# of others. Some models have no bias of the keys: without rotary positions, it would add the same
-# to all logits of a query.
+# of others. Some models have no bias for the keys: without rotary positions, it would add the same
+# number to all logits of a query.
 _FUSED = ("in_proj_{}", "qkv_proj.{}", "c_attn.{}", "qkv.{}", "Wqkv.{}")
 # GPT-NeoX, BLOOM and Falcon have queries, keys and values of each head together.
 _GROUPED = "query_key_value.{}"

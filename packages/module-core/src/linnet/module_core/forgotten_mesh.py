@@ -1,13 +1,14 @@
 """The warning that axes are named for a mesh, but no mesh is set.
 
-Without a mesh, names of axes do nothing, so that a model runs unchanged on one device. A program
-that forgets to set its mesh runs as well: everything is whole on one device, and the others idle.
+Without a mesh, names of axes do nothing, so a model runs unchanged on one device. A program that
+forgets to set its mesh runs as well: everything is whole on one device, and the others idle.
 
-The warning comes once in a program, and only where names are certainly ignored:
+The warning is issued once per program, and only where names are certainly ignored:
 
 * there are several devices;
 * the value is an array that jax has put on its default device. Whatever a trace computes may be
-  laid out by `out_shardings`, and an array on a device that the program chose is there on purpose;
+  laid out by `out_shardings`, and an array on a device that the program chose was put there on
+  purpose;
 * its names split an axis, as mapped by the rules that are set. Logical names without rules don't
   say yet what they are for.
 

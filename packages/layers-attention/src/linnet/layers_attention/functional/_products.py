@@ -3,7 +3,7 @@
 B batch, Q queries, K keys, H heads, G query heads that share a key head, D depth of queries and
 keys, E depth of values.
 
-Heads that share a key head act as additional queries of it: with their G·Q queries side by side, a
+Heads that share a key head act as additional queries for it: with their G·Q queries side by side, a
 product over groups becomes a product over H/G plain heads.
 """
 

@@ -118,7 +118,7 @@ def _gathered(x: Array, axes: str | tuple[str, ...]) -> Array:
 def _arrays(call: Call) -> tuple[list[str], list[Any], Any, list[int | None]]:
     """The parts of a call that hold arrays: names, leaves, structure, and where queries are.
 
-    The last are dimensions from the end, None for leaves without one.
+    The last of these counts dimensions from the end; it is None for leaves without queries.
     """
     where = {
         "query": -3,

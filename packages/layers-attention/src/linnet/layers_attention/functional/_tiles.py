@@ -1,11 +1,11 @@
 """The logits of one block, which the forward and backward passes of chunked attention share.
 
-Query heads that share a key head act as additional queries of it: a *row* is a query of one of the
+Query heads that share a key head act as additional queries for it: a *row* is a query of one of the
 G heads of a group. The G·q rows of a block of q queries are consecutive, so that each product over
 a block is a plain matrix product per key head.
 
-B batch (any number of dimensions), R rows, K keys, both of whole blocks of r = G·q and k, H key
-heads, G query heads that share one, D depth of queries and keys, E depth of values.
+B batch (any number of dimensions), R rows and K keys, padded to whole blocks of r = G·q and k, H
+key heads, G query heads that share one, D depth of queries and keys, E depth of values.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def logits_of(
 ) -> Array:
     """[*B, H, r, k]: capped products plus bias, -∞ where a key is not visible.
 
-    The backward pass differentiates it by `products` and `bias_leaves`.
+    The backward pass differentiates it with respect to `products` and `bias_leaves`.
     """
     logits = products
     if static.soft_cap is not None:

@@ -38,7 +38,7 @@ class RMSNorm(Layer):
       num_features: number of features; one for each of several `feature_axes`, in ascending
         order of the axes.
       epsilon: added to the mean square, so that it is never zero.
-      dtype: the dtype to which input and scale are cast, and of the result; None for their common
+      dtype: dtype of the result, to which input and scale are also cast; None for their common
         type.
       param_dtype: dtype of the scale.
       use_scale: multiplies by a learned scale; redundant before a linear layer.

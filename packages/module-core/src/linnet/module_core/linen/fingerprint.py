@@ -49,7 +49,7 @@ def fingerprint(value: object, of_special: Callable[[Any], Hashable | None]) -> 
     if kind in _BY_IDENTITY:
         return value
     if kind is float or kind is complex:
-        return kind, repr(value)  # not by ==, because of 0.0 and -0.0, and of nan
+        return kind, repr(value)  # not by ==, because of 0.0 and -0.0, and because of nan
     special = of_special(value)
     if special is not None:
         return special

@@ -71,11 +71,11 @@ class Repeat(Module):
       layers_per_block: the number of layers, k, in a step of the loop. `block` may then be a
         function of the number of the layer in its step, 0 to k - 1. The layers' variables are in
         "block_0" to "block_{k-1}", [n / k, ...].
-      remat: what the backward pass computes again instead of keeping it. By default, what is cheap,
-        except in layers with loops or effects: a loop is faster with less to write. False keeps
-        everything, True nothing. Otherwise the name of a policy ("nothing", "dots",
-        "dots_no_batch", "everything": what is kept), or a policy of `jax.checkpoint_policies`,
-        including one that offloads values by name.
+      remat: what the backward pass computes again instead of keeping it. The default computes again
+        what is cheap, since a loop is faster with less to write, but keeps everything in layers
+        with loops or effects. False keeps everything, and True nothing. Otherwise, the name of a
+        policy ("nothing", "dots", "dots_no_batch", "everything": what is kept), or a policy of
+        `jax.checkpoint_policies`, including one that offloads values by name.
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
       names: the names of the modules of the loop whose keys the layers draw, with "{i}" for the
         number of the layer. By default "layers_{i}" if the module's name is "layers", and

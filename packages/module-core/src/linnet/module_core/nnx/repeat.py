@@ -66,9 +66,9 @@ class Repeat(Module, Generic[Layer]):
     >>> model(jnp.ones((2, 4))).shape
     (2, 4)
 
-    The variables of all layers, those of batch statistics, caches and sown values included, are in
-    one array each, [n, ...]. `stack_layers` and `unstack_layers` convert the state, and optimizer
-    states, of a list of layers.
+    Each variable, including batch statistics, caches and sown values, is one array for all layers,
+    [n, ...]. `stack_layers` and `unstack_layers` convert the state, and optimizer states, of a list
+    of layers.
 
     Args:
       block: the class of the layer, or a function that makes it. A sequence of them makes layers
@@ -84,11 +84,11 @@ class Repeat(Module, Generic[Layer]):
       layers_per_block: the number of layers, k, in a step of the loop. `block` may then be a
         function whose first argument is the number of the layer in its step, 0 to k - 1. The layers
         are the attributes `block_0` to `block_{k-1}`, with variables [n / k, ...].
-      remat: what the backward pass computes again instead of keeping it. By default, what is cheap,
-        except in layers with loops or effects: a loop is faster with less to write. False keeps
-        everything, True nothing. Otherwise the name of a policy ("nothing", "dots",
-        "dots_no_batch", "everything": what is kept), or a policy of `jax.checkpoint_policies`,
-        including one that offloads values by name.
+      remat: what the backward pass computes again instead of keeping it. The default computes again
+        what is cheap, since a loop is faster with less to write, but keeps everything in layers
+        with loops or effects. False keeps everything, and True nothing. Otherwise, the name of a
+        policy ("nothing", "dots", "dots_no_batch", "everything": what is kept), or a policy of
+        `jax.checkpoint_policies`, including one that offloads values by name.
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
       axis_name: the name of the layers' axis in sharding metadata.
 
@@ -262,7 +262,7 @@ def _made(
 ) -> tuple[list[Any], list[tuple[Path, Path]]]:
     """The layers of a step, with stacked variables, and where they hold what `rngs` holds.
 
-    The latter as pairs of a path in the list of layers and a path in `rngs`.
+    The latter is a list of pairs: a path in the list of layers, and a path in `rngs`.
     """
     has_streams = isinstance(rngs, (Rngs, RngStream))
     found: list[tuple[Path, Path]] = []

@@ -1,8 +1,8 @@
-"""`SummaryWriter`: numbers, pictures, sounds, texts and histograms for TensorBoard.
+"""`SummaryWriter`: numbers, images, audio, text and histograms for TensorBoard.
 
 The files' records are those of tensorboardX, which needs no TensorFlow; they are written
-immediately, in the calling thread. Pictures are encoded as PNG (https://www.w3.org/TR/png/) and
-sounds as WAV here, so that no further library is needed.
+immediately, in the calling thread. Images are encoded as PNG (https://www.w3.org/TR/png/) and audio
+as WAV here, so that no further library is needed.
 """
 
 from __future__ import annotations
@@ -103,12 +103,12 @@ class SummaryWriter:
         self._value(step, tag=tag, simple_value=float(array.reshape(())))
 
     def image(self, tag: str, image: ArrayLike, step: int, max_outputs: int = 3) -> None:
-        """Writes pictures.
+        """Writes images.
 
         Args:
           tag: their name.
-          image: [H, W], [H, W, C] or [N, H, W, C] with 1, 3 or 4 channels; of uint8, or numbers
-            from 0 to 1.
+          image: [H, W], [H, W, C] or [N, H, W, C] with 1, 3 or 4 channels; uint8, or numbers from 0
+            to 1.
           step: the training step.
           max_outputs: how many of the N to write.
 
@@ -146,7 +146,7 @@ class SummaryWriter:
         sample_rate: int = 44100,
         max_outputs: int = 3,
     ) -> None:
-        """Writes sounds.
+        """Writes audio clips.
 
         Args:
           tag: their name.
