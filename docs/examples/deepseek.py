@@ -6,8 +6,7 @@ CHECKPOINT is a folder with the config.json and model.safetensors of a DeepSeek-
 (arXiv:2405.04434) or DeepSeek-V3 (arXiv:2412.19437) model. If it is omitted, a tiny model with
 random weights is loaded. The keys and values of all heads are linear maps of one small vector, the
 latent of a token, and of one rotated key that the heads share. The cache holds only these two:
-queries are mapped into the space of the latents instead, and what they find there into that of the
-values.
+queries are mapped into the space of the latents instead, and the result into that of the values.
 
 The mixture of experts is that of sparse_decoders.py, and the other parts are imported from
 llama.py. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
@@ -124,7 +123,7 @@ class LatentAttention(nnx.Module):
 
 
 def scale_of(config: Mapping[str, Any]) -> float:
-    """The factor of the products of queries and keys, larger for texts that YaRN makes longer."""
+    """The factor of the products of queries and keys, larger where YaRN extends the context."""
     scale = (config["qk_nope_head_dim"] + config["qk_rope_head_dim"]) ** -0.5
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     factor, weight = rope.get("factor") or 1.0, rope.get("mscale_all_dim") or 0.0

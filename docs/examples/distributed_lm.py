@@ -172,8 +172,8 @@ def passages(text: np.ndarray, starts: np.ndarray, length: int, layout: NamedSha
     """Passages of the text as one array [*starts, length] over all processes.
 
     Each process cuts out those that its devices hold. A data loader does the same if it can be
-    asked for a part of a batch; if it only gives a process its own examples, it is
-    `jax.make_array_from_process_local_data(layout, examples)`.
+    asked for a part of a batch; if it only gives a process its own examples, use
+    `jax.make_array_from_process_local_data(layout, examples)` instead.
     """
 
     def cut(index: Any) -> np.ndarray:
@@ -185,7 +185,7 @@ def passages(text: np.ndarray, starts: np.ndarray, length: int, layout: NamedSha
 
 
 def batch_at(text: np.ndarray, settings: Settings, step: int, mesh: Mesh) -> jax.Array:
-    """The batch of a step, [K, B / K, T + 1]: the number of the step decides, in any process."""
+    """The batch of a step, [K, B / K, T + 1], which depends only on the number of the step."""
     rng = np.random.default_rng((settings.seed, step))
     starts = rng.integers(0, len(text) - settings.context, settings.batch)
     parts = starts.reshape(settings.accumulate, -1)
@@ -359,7 +359,7 @@ def main() -> int:
         model, optimizer = nnx.jit(new, out_shardings=layouts)()
     sharding.check_replicated((model, optimizer))
 
-    # What is declared for the arguments holds for what the step changes in them.
+    # The shardings of the arguments also apply to the variables that the step changes.
     step_fn = nnx.jit(train_step, in_shardings=(*layouts, None), donate_argnums=(0, 1))
     show_every = options.show_every or max(1, settings.steps // 20)
     start, stopped = time.perf_counter(), False

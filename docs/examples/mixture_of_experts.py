@@ -8,7 +8,7 @@ own matrix, so that no token is dropped and no expert computes more than its own
 keeps the experts equally busy (arXiv:2101.03961).
 
 The tokens are of eight kinds, each with its own function of 16 numbers that has to be learned; the
-model doesn't get the kind. It is compared with a dense layer that does as much work per token. The
+model doesn't see the kind. It is compared with a dense layer that does as much work per token. The
 program needs linnet and optax.
 
 Shapes: N tokens, W width, H hidden, E experts, K experts for a token.

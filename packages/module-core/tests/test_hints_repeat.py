@@ -166,7 +166,7 @@ REPEAT = [
         filled=("2 arguments",),
     ),
     Remedy(
-        "What goes from layer to layer keeps its structure.",
+        "What goes from layer to layer must keep its structure.",
         lambda: repeated(lambda x, y: ([x], y), X, X, carry=2),
         lambda: repeated(two, X, X, carry=2),
     ),
@@ -185,7 +185,7 @@ REPEAT = [
         filled=("'bfloat16'", "float32"),
     ),
     Remedy(
-        "Outputs of all layers are stacked, so all of them return the same.",
+        "Outputs of all layers are stacked, so their structures must agree.",
         lambda: alternating(lambda x: (x, x), lambda x: x),
         lambda: alternating(lambda x: (x, x), lambda x: (x, -x)),
     ),

@@ -4,9 +4,9 @@ Each measurement runs in a new interpreter without jax's cache of compiled progr
 processor time of tracing, compiling and drawing, none of which waits. Imports, the key and the
 inputs are made beforehand.
 
-A training step is one of gradient descent on one example of 16 tokens, so that it hardly computes.
-`repeat` has its layers in `Repeat`; `loop` has 24 separate ones. The hand-written model has them in
-a `jax.lax.scan`, and is as quick to the first step as JAX's own functions allow.
+A training step is one step of gradient descent on one example of 16 tokens, so it computes very
+little. `repeat` has its layers in `Repeat`; `loop` has 24 separate ones. The hand-written model has
+them in a `jax.lax.scan`, and is as quick to the first step as JAX's own functions allow.
 """
 
 from __future__ import annotations

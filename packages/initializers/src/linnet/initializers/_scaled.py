@@ -132,7 +132,7 @@ def lecun_normal(
 ) -> Recipe:
     """LeCun normal: Var(x) = 1 / fan_in, truncated normal.
 
-    Draws like `variance_scaling(1.0, "fan_in", "truncated_normal")`, which documents the arguments.
+    Draws like `variance_scaling(1.0, "fan_in", "truncated_normal")`, which documents the options.
     LeCun, Bottou, Orr & Müller 1998, "Efficient BackProp".
 
     >>> import jax, jax.numpy as jnp
@@ -152,7 +152,7 @@ def lecun_uniform(
 ) -> Recipe:
     """LeCun uniform: x ~ U(-a, a), a = √(3 / fan_in).
 
-    Draws like `variance_scaling(1.0, "fan_in", "uniform")`, which documents the arguments.
+    Draws like `variance_scaling(1.0, "fan_in", "uniform")`, which documents the options.
     LeCun, Bottou, Orr & Müller 1998, "Efficient BackProp".
 
     >>> import jax, jax.numpy as jnp
@@ -172,7 +172,7 @@ def glorot_normal(
 ) -> Recipe:
     """Glorot normal: Var(x) = 2 / (fan_in + fan_out), truncated normal.
 
-    Draws like `variance_scaling(1.0, "fan_avg", "truncated_normal")`, which documents the arguments.
+    Draws like `variance_scaling(1.0, "fan_avg", "truncated_normal")`, which documents the options.
     Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward networks".
 
     >>> import jax, jax.numpy as jnp
@@ -192,7 +192,7 @@ def glorot_uniform(
 ) -> Recipe:
     """Glorot uniform: x ~ U(-a, a), a = √(6 / (fan_in + fan_out)).
 
-    Draws like `variance_scaling(1.0, "fan_avg", "uniform")`, which documents the arguments.
+    Draws like `variance_scaling(1.0, "fan_avg", "uniform")`, which documents the options.
     Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward networks".
 
     >>> import jax, jax.numpy as jnp
@@ -212,7 +212,7 @@ def he_normal(
 ) -> Recipe:
     """He normal: Var(x) = 2 / fan_in, truncated normal.
 
-    Draws like `variance_scaling(2.0, "fan_in", "truncated_normal")`, which documents the arguments.
+    Draws like `variance_scaling(2.0, "fan_in", "truncated_normal")`, which documents the options.
     He, Zhang, Ren & Sun 2015, arXiv:1502.01852.
 
     >>> import jax, jax.numpy as jnp
@@ -232,7 +232,7 @@ def he_uniform(
 ) -> Recipe:
     """He uniform: x ~ U(-a, a), a = √(6 / fan_in).
 
-    Draws like `variance_scaling(2.0, "fan_in", "uniform")`, which documents the arguments.
+    Draws like `variance_scaling(2.0, "fan_in", "uniform")`, which documents the options.
     He, Zhang, Ren & Sun 2015, arXiv:1502.01852.
 
     >>> import jax, jax.numpy as jnp

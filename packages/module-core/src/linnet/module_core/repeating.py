@@ -245,7 +245,7 @@ def divide(output: PyTree, carried: Sequence[Any], layer: str) -> tuple[tuple[An
             raise ArgumentError(
                 f"{layer} got {structures[0]} as argument {i} and returned {structures[1]} for the"
                 " next layer.",
-                hint="What goes from layer to layer keeps its structure.",
+                hint="What goes from layer to layer must keep its structure.",
             )
     return _same(output[:n], carried, layer), output[n:]
 
@@ -287,7 +287,7 @@ def along_layers(outputs: Sequence[PyTree]) -> PyTree:
             raise ArgumentError(
                 f"The layers of a step return {structures[0]} (number 0) and {structure} (number"
                 f" {j}) besides the carried values.",
-                hint="Outputs of all layers are stacked, so all of them return the same.",
+                hint="Outputs of all layers are stacked, so their structures must agree.",
             )
 
     def join(*parts: PyTree) -> jax.Array:

@@ -67,7 +67,7 @@ def dot_product_attention_weights(
       force_fp32_for_softmax: computes the softmax in float32 and doesn't cast it back.
       einsum_dot_general: replaces `jax.lax.dot_general`.
       einsum: computes the product, without precision or dot_general: `einsum(equation, q, k)`.
-      is_causal: query i sees the keys up to `query_offset` + i only.
+      is_causal: query i sees only the keys up to `query_offset` + i.
       query_offset: the position of the first query among the keys; [*B] if each batch entry has its
         own.
       key_positions: positions of the keys, integers that broadcast to [*B, K]; None for 0, 1, ….
@@ -187,7 +187,7 @@ def dot_product_attention(
       einsum_dot_general: replaces `jax.lax.dot_general`.
       qk_attn_weights_einsum: computes the logits, as `einsum(equation, query, key)`.
       attn_weights_value_einsum: computes the output, as `einsum(equation, weights, value)`.
-      is_causal: query i sees the keys up to `query_offset` + i only. Unlike a causal mask, this
+      is_causal: query i sees only the keys up to `query_offset` + i. Unlike a causal mask, this
         needs no array of Q·K numbers, and masked logits need not be computed.
       query_offset: the position of the first query among the keys; [*B] if each batch entry has its
         own.

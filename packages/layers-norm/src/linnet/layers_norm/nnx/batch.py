@@ -45,7 +45,7 @@ class BatchNorm(Layer):
       axis: the feature axis, or several; the statistics are computed over all others.
       momentum: the weight of the old average in an update, within [0, 1].
       epsilon: added to the variance, so that it is never zero.
-      dtype: the dtype to which input, parameters and averages are cast, and of the result; None for
+      dtype: dtype of the result, to which input, parameters and averages are also cast; None for
         their common type. Statistics are computed in float32 or wider, and stored in float32.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.

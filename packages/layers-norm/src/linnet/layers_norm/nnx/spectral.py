@@ -26,7 +26,7 @@ class SpectralNorm(Layer):
     """Spectral normalization (arXiv:1802.05957); see `functional.spectral_norm` for the equation.
 
     Each call divides each `Param` of `layer_instance` with two dimensions or more by its largest
-    singular value, in place, and then calls the layer; the others don't change.
+    singular value, in place, and then calls the layer; other parameters don't change.
 
     During training, each call also stores the result of the power iteration, so that the estimate
     improves from step to step; after `model.eval()`, the same input gives the same output.

@@ -109,7 +109,8 @@ def partial_eval(fn: Callable[..., Any]) -> Callable[..., Any]:
     Array([1., 1.], dtype=float32)
 
     Raises:
-      LazyInitError: a result depends on the values of such an input, raised by the function.
+      LazyInitError: a result depends on the values of such an input; raised by the returned
+        function.
     """
 
     def evaluated(*args: object, **kwargs: object) -> Output:

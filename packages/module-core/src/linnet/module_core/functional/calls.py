@@ -42,7 +42,7 @@ def init(
       is a random key, for "params", or a dict with one for each stream.
 
     Raises:
-      ValueError: `rngs` is neither, raised by the function.
+      ValueError: `rngs` is neither; raised by the returned function.
 
     >>> import jax
     >>> def scale(scope, x):
@@ -103,8 +103,8 @@ def apply(
 
     Raises:
       ApplyScopeInvalidVariablesTypeError, ApplyScopeInvalidVariablesStructureError: the variables
-        are not a dict of collections, raised by the function.
-      ValueError: `rngs` is neither a key nor a dict of keys, raised by the function.
+        are not a dict of collections; raised by the returned function.
+      ValueError: `rngs` is neither a key nor a dict of keys; raised by the returned function.
 
     >>> def count(scope):
     ...     steps = scope.variable("state", "steps", lambda: 0)
@@ -145,7 +145,7 @@ def lazy_init(
       `jax.ShapeDtypeStruct`; nothing is computed except initial values.
 
     Raises:
-      LazyInitError: a variable depends on the values of an input, raised by the function.
+      LazyInitError: a variable depends on the values of an input; raised by the returned function.
 
     >>> import jax, jax.numpy as jnp
     >>> def scale(scope, x):

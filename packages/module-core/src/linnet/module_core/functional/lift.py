@@ -98,7 +98,7 @@ def vmap(
       metadata_params: parameters of the new axis for the boxes around variables.
 
     Raises:
-      ArgumentError: no size, or more than one, can be inferred; raised by the function.
+      ArgumentError: no size, or more than one, can be inferred; raised by the returned function.
     """
     options = {
         "variable_axes": variable_axes,

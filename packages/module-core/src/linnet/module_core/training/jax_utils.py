@@ -148,8 +148,8 @@ def pad_shard_unpad(
       static_return: whether results are passed on as they are.
 
     Returns:
-      A function of arrays of [B, ...]. Its argument `min_device_batch` is the least number of rows
-      for each device, so that batches of a few sizes are compiled once.
+      A function of arrays of [B, ...]. Its argument `min_device_batch` is the minimum number of
+      rows for each device, so that batches of a few sizes are compiled once.
 
     Raises:
       ShapeError: arguments have first axes of different sizes, or there are none to split.

@@ -258,7 +258,7 @@ def fits(name: str, patterns: Sequence[str]) -> bool:
 
 
 def layout_of(target: Target, path: Path) -> Layout:
-    """The layout of a layer, with the rule that its wrapper makes of its kernel's."""
+    """The layout of a layer, with the rule that its wrapper derives from its kernel's rule."""
     layout: Layout = type(target.layers[path]).__torch_layout__
     wrapper = target.wrapped.get(path)
     wraps = None if wrapper is None else type(wrapper).__torch_layout__.wraps

@@ -91,7 +91,7 @@ def layer_norm(
       scope: gets the parameters "scale" and "bias".
       x: [..., D].
       epsilon: added to the variance.
-      dtype: accepted for Flax's sake; the output has the common type of `x` and the parameters.
+      dtype: accepted for Flax programs; the output has the common type of `x` and the parameters.
       bias, scale: adds a bias; multiplies by a scale.
       bias_init, scale_init: initializers.
     """

@@ -6,7 +6,7 @@ them would leave tracers in them, or would happen once, when traced, and never a
 assignment there is the same mistake and raises the same error. All changes are checked first, so
 that a failed call changes nothing.
 
-Almost always all objects of a call belong to one level, which is cached with their structure, so
+Almost always, all objects of a call belong to one level, which is cached with their structure, so
 one comparison suffices. Otherwise the contents of each object before and after are compared to find
 the objects that changed.
 """

@@ -1,12 +1,12 @@
 """A cached structure, with a check in microseconds that it is still valid.
 
-A `Snapshot` belongs to one root object and is stored in a slot of it, so it is freed with it. It
-keeps the result of a walk, and what the walk saw: the contents of each object, list and dict.
-The check that they are unchanged has three steps, cheapest first:
+A `Snapshot` belongs to one root object and is stored in a slot of that object, so both are freed
+together. It keeps the result of a walk, and what the walk saw: the contents of each object, list
+and dict. The check that they are unchanged has three steps, cheapest first:
 
 1. If no nnx object was edited since the last check (`edits.count`), objects are unchanged.
-2. Otherwise contents are compared by identity, all at C speed. By identity, since equality would
-   run user-defined code, and consider 1 and True equal.
+2. Otherwise, contents are compared by identity, all at C speed. Equality would run user-defined
+   code, and consider 1 and True equal.
 3. Edits of plain lists and dicts, and of static values that can be edited in place, are not
    counted, so these are compared at every check. Most models have few.
 

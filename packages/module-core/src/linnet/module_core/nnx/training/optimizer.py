@@ -430,8 +430,8 @@ def _chosen(grads: object, variables: object, wrt: Filter) -> object:
             f"grads don't have the structure of the {counted(len(wanted), 'variable')} to"
             f" optimize; {'; '.join(parts)}.",
             hint=(
-                "Were they computed for another model, for a part of it, or with another "
-                "filter than wrt?"
+                "Were they computed for another model, for a part of it, or with a "
+                "filter other than wrt?"
             ),
         )
     bare = {p: g.raw_value if isinstance(g, Variable) else g for p, g in given.items()}
