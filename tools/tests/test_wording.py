@@ -1,6 +1,8 @@
 """Phrases that `docs/maintaining/writing.md` replaces don't come back into sources and pages."""
 
 import re
+from bisect import bisect
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -82,15 +84,42 @@ EXCEPTIONS = {
 }
 
 
+# What surrounds the words of a line: indentation, the sign of a comment, the quotes of a string.
+EDGES = re.compile(r"""^\s*(?:# |[rbf]*["'](?!["']))?|\s*["']?\s*$""")
+
+
+def flowing(text):
+    """The text with spaces for line breaks, and the offset at which each line begins."""
+    lines = [EDGES.sub("", line) for line in text.splitlines()]
+    return " ".join(lines), [0, *accumulate(len(line) + 1 for line in lines)]
+
+
 def found():
     for file in FILES:
         name = file.relative_to(ROOT).as_posix()
         excepted = [p for place in EXCEPTIONS if name.startswith(place) for p in EXCEPTIONS[place]]
-        for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
-            for phrase, better in PHRASES.items():
-                match = re.search(phrase, line)
-                if match and phrase not in excepted:
-                    yield f"{name}:{number}: {match[0]!r}: {better}"
+        text = file.read_text("utf-8")
+        flow, starts = flowing(text)
+        for phrase, better in PHRASES.items():
+            if phrase in excepted:
+                continue
+            if phrase.startswith("^"):
+                matches = re.finditer(phrase, text, re.MULTILINE)
+                places = [(text.count("\n", 0, m.start()) + 1, m) for m in matches]
+            else:
+                places = [(bisect(starts, m.start()), m) for m in re.finditer(phrase, flow)]
+            for number, match in places:
+                yield f"{name}:{number}: {match[0]!r}: {better}"
+
+
+def test_a_phrase_over_two_lines_is_found():
+    flow, starts = flowing(
+        'raise Error(\n    "by another "\n    "filter than it"\n)\n# outside\n# of it\n'
+    )
+    assert [bisect(starts, m.start()) for m in re.finditer("another filter|outside of", flow)] == [
+        2,
+        5,
+    ]
 
 
 def test_phrases_that_have_a_better_word():
