@@ -75,7 +75,7 @@ def pass_on_devices(*files: Path, count: int = 8, options: tuple[str, ...] = ())
     Args:
       files: named so that pytest doesn't collect them, since they fail on one device.
       count: the number of devices.
-      options: further options of pytest.
+      options: additional options of pytest.
 
     Returns:
       What pytest printed, with a line for each test.

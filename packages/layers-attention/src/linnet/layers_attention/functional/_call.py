@@ -33,7 +33,7 @@ class Call(NamedTuple):
       soft_cap: bound of the scaled products, or None.
       bias: broadcasts to [*B, H, Q, K], or None.
       distance_bias: a bias as a function of distances, or None.
-      sinks: [H], a further logit of each head, which has no value; or None.
+      sinks: [H], an additional logit of each head, which has no value; or None.
       visible: which keys a query sees.
       dropout: dropout of the weights, or None.
       products: how the matrix products are computed.

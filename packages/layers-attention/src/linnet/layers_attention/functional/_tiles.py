@@ -66,7 +66,7 @@ class Arrays(NamedTuple):
       offset: position of the first query among the keys.
       dropout_key: the key for dropout, or None.
       bias_leaves: the arrays of a bias that is a function of distances.
-      sinks: [H, G], a further logit of each head; or None.
+      sinks: [H, G], an additional logit of each head; or None.
       positions: broadcasts to [*B, Q] and has its rank; None if they are `offset` + i.
       key_positions: like it, [*B, K]; None if they are j.
       segments, key_segments: like them, or None.

@@ -79,7 +79,7 @@ def dot_product_attention_weights(
       scale: the factor of the products of queries and keys; None for 1/√D.
       soft_cap: c, bounds the scaled products: c · tanh(x / c), before the bias is added (Gemma 2,
         arXiv:2408.00118).
-      sinks: [H], a further logit of each head that takes part in the softmax and has no value
+      sinks: [H], an additional logit of each head that takes part in the softmax and has no value
         (gpt-oss, arXiv:2508.10925).
       on_weights: called with the weights before dropout.
 
@@ -200,7 +200,7 @@ def dot_product_attention(
       scale: the factor of the products of queries and keys; None for 1/√D.
       soft_cap: c, bounds the scaled products: c · tanh(x / c), before the bias is added (Gemma 2,
         arXiv:2408.00118).
-      sinks: [H], a further logit of each head that takes part in the softmax and has no value
+      sinks: [H], an additional logit of each head that takes part in the softmax and has no value
         (gpt-oss, arXiv:2508.10925).
       implementation: "exact", "chunked", "cudnn" or "auto"; see `implementation_for`.
       on_weights: called with the weights before dropout.

@@ -2,7 +2,7 @@
 
     weights = softmax(cap(q·kᵀ / √D) + bias),   output = weights · v
 
-with cap(x) = c · tanh(x / c) if there is a soft cap. A sink is a further logit in each row,
+with cap(x) = c · tanh(x / c) if there is a soft cap. A sink is an additional logit in each row,
 whose weight is left out: the weights of the row then sum to less than one.
 
 The order of operations gives the same rounding as Flax. They use `lax`, which traces several times
@@ -119,7 +119,7 @@ def softmax(logits: Array, sinks: Array | None = None) -> Array:
 
     Args:
       logits: [*B, H, Q, K].
-      sinks: [H], a further logit of each head, whose weight is left out; or None.
+      sinks: [H], an additional logit of each head, whose weight is left out; or None.
     """
     if jnp.issubdtype(logits.dtype, jnp.complexfloating):
         return jax.nn.softmax(logits)

@@ -2,7 +2,7 @@
 
     y = x / (1 - rate) with probability 1 - rate, else 0
 
-Scaling during training preserves the mean, so that evaluation needs no correction.
+Scaling during training preserves the mean, so evaluation needs no correction.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def flip_sequences(
 ) -> Array:
     """Reverses sequences: step t of a sequence of length n becomes step n - 1 - t.
 
-    The padding after a sequence's end is reversed in place, so that two flips cancel.
+    The padding after a sequence's end is reversed in place, so two flips cancel.
 
     Args:
       inputs: [*batch, T, ...], or [T, *batch, ...] if `time_major`.

@@ -129,7 +129,7 @@ def to_nnx_var(col: str, x: object) -> Variable[Any]:
 
 
 def is_vanilla_variable(vs: Variable[Any]) -> bool:
-    """Whether a variable has no metadata, so that its collection describes it completely."""
+    """Whether a variable has no metadata, so its collection describes it completely."""
     return not any(v is not None for v in vs.get_metadata().values())
 
 

@@ -45,7 +45,7 @@ class Frame:
       concrete: compute initial values although the inputs are abstract (`lazy_init`).
       capture: which method results to store as intermediates.
       lifted: whether this is the body of a lifted transform.
-      lasting: whether the call has no end (`bind`), so that its modules stay bound.
+      lasting: whether the call has no end (`bind`), so its modules stay bound.
       flags: other values that functions of a scope may read.
 
     Attributes:

@@ -103,7 +103,7 @@ class Module(Pytree):
         """Sets `deterministic=False` and `use_running_average=False` wherever they exist.
 
         Args:
-          **attributes: further attributes to set.
+          **attributes: additional attributes to set.
         """
         self.set_attributes(
             **{"deterministic": False, "use_running_average": False, **attributes},
@@ -114,7 +114,7 @@ class Module(Pytree):
         """Sets `deterministic=True` and `use_running_average=True` wherever they exist.
 
         Args:
-          **attributes: further attributes to set.
+          **attributes: additional attributes to set.
         """
         self.set_attributes(
             **{"deterministic": True, "use_running_average": True, **attributes},

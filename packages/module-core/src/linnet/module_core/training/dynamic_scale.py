@@ -78,7 +78,7 @@ class DynamicScale(PyTreeNode):
         """`jax.value_and_grad` of a function, at this scale.
 
         Args:
-          fun: a function that returns a scalar, and a further value if `has_aux`.
+          fun: a function that returns a scalar, and a second value if `has_aux`.
           argnums: the arguments with respect to which to differentiate.
           has_aux: whether `fun` returns a pair.
           axis_name: gradients are averaged over this axis of `jax.pmap` or `jax.vmap`.

@@ -1,6 +1,6 @@
 """`TrainState`: parameters, the optimizer's state and the step count as one immutable tree.
 
-The state is a tree of arrays, so that it passes through `jax.jit` and into a checkpoint as a whole.
+The state is a tree of arrays, so it passes through `jax.jit` and into a checkpoint as a whole.
 The function that applies the model and the optax transformation are fields too, but part of the
 tree's structure, not of its leaves.
 

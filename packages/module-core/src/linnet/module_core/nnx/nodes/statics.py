@@ -69,7 +69,7 @@ def static_key(value: Any) -> Hashable:
 
 
 def can_change(value: object) -> bool:
-    """Whether a static value may be edited in place, so that its key must be recomputed."""
+    """Whether a static value may be edited in place, so its key must be recomputed."""
     kind = type(value)
     if kind in _SIMPLE or kind is float:
         return False

@@ -96,7 +96,7 @@ class TrainState(PyTreeNode, Generic[M]):
 
         Args:
           state: a state, or the name of a field that holds one.
-          *states: further states; together they must cover the whole model.
+          *states: additional states; together they must cover the whole model.
 
         Returns:
           A caller; see `nnx.call`.

@@ -91,7 +91,7 @@ def with_metadata(
       on_create_value: `hook(variable, value)`, returns the initial value.
       on_add_axis: `hook(variable, index, name)`, called when `vmap` or `scan` stacks the value.
       on_remove_axis: `hook(variable, index, name)`, called when they slice the value.
-      **metadata: further metadata, readable as attributes of the variable.
+      **metadata: additional metadata, readable as attributes of the variable.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core.nnx import Param, with_metadata
