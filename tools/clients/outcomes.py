@@ -22,7 +22,8 @@ class Outcome:
       version: the versions of its library and of jax.
       numbers: the number of arrays that were compared.
       tests: the number of the library's tests that passed on Linnet.
-      seconds: from the start of the command to the end of the first step, on Flax and on Linnet.
+      seconds: the time from the start of the command to the end of the first step, on Flax and on
+        Linnet.
       distance: the largest difference between two numbers, relative to the largest in their array.
       details: a line for each difference.
     """
@@ -37,12 +38,12 @@ class Outcome:
 
     @property
     def equal(self) -> bool:
-        """Whether everything is equal, as far as the program's metadata require."""
+        """Whether everything is equal, as far as the program's metadata requires."""
         return not self.details
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The outcome in words."""
         if not self.equal:
             return f"{len(self.details)} difference{'s' * (len(self.details) != 1)}"
         return "bit for bit" if self.distance == 0 else f"within {self.distance:.0e}"

@@ -1,7 +1,7 @@
 """The examples in Flax's docstrings, run on Linnet.
 
 They are collected from the installed Flax when the tests run, with its names exchanged for ours;
-nothing of them is stored here. What counts is what doctest says: an example that prints what it
+no part of them is stored here. What counts is what doctest says: an example that prints what it
 should on Flax has to print the same on Linnet. One that fails on Flax itself (because it is out of
 date, or needs something that isn't installed) says nothing, and is skipped.
 """
@@ -34,7 +34,7 @@ PLACES = {
 }
 
 ROOTS = ("linen", "nnx", "struct", "traverse_util", "serialization", "core")
-# What an error says is the library's own.
+# The text of an error is the library's own.
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 DIFFERENT = {
@@ -43,10 +43,10 @@ DIFFERENT = {
     "nnx.module.view_info": "prints docstrings, which are our own",
     "nnx.pytreelib.is_data": "a list or dict that holds arrays is data: it may be an attribute",
     "nnx.rnglib.Rngs": "prints an error's message, which says more",
-    "nnx.training.ema.EMA.apply_to": "what is called a copy shares no array",
+    "nnx.training.ema.EMA.apply_to": "a copy shares no arrays with the original",
     "nnx.training.metrics.MultiMetric": "attributes print in the order in which they were set",
 }
-"""Examples that print something else on purpose, by the name of what they document, and why."""
+"""Examples that differ on purpose, by the name of what they document, with the reason."""
 
 
 def modules(name):

@@ -1,7 +1,7 @@
 """Products in 8-bit floating point: bit for bit what Flax computes, gradients and state included.
 
-With two exceptions, in differences.toml: where an einsum's operands change places, Flax keeps the
-history of one as that of the other; and a product whose `preferred_element_type` is not given.
+There are two exceptions, listed in differences.toml: einsums whose operands change places, where
+Flax keeps the history of one as that of the other; and products without a `preferred_element_type`.
 """
 
 import flax.linen

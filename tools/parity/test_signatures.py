@@ -58,7 +58,7 @@ HELPERS = [
 ]
 
 
-# Each by the module that it is compared in, which leaves out `struct.` of its namespaces.
+# Names with the module that they are compared in: without `struct.` for its namespaces.
 LISTED = {
     f"{group.where.removeprefix('struct.')}.{name}"
     for group in listed.listed("parameters")

@@ -1,4 +1,4 @@
-"""The examples that load a checkpoint: what PyTorch computed, in docs/examples/checkpoints."""
+"""The examples compute PyTorch's results from checkpoints in docs/examples/checkpoints."""
 
 import importlib
 import json

@@ -1,10 +1,11 @@
 """What the API pages show: every public name, in the module where a program imports it from.
 
-Read from the sources as text, without importing anything: a module's public names are those of its
-`__all__`; without one, what it defines under a name without an underscore, what it imports `as`
-itself, and what an `import *` brings. Names that are modules are parts, with names of their own. A
-package that holds nothing of its own (a facade: it installs several modules) gets a list of its
-names, each of which links to its description. A new package or name thus appears automatically.
+They are read from the sources as text, without importing anything: a module's public names are
+those of its `__all__`; without one, what it defines under a name without an underscore, what it
+imports `as` itself, and what an `import *` brings. Names that are modules are parts, with names of
+their own. A package that holds nothing of its own (a facade: it installs several modules) gets a
+list of its names, each of which links to its description. A new package or name thus appears
+automatically.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Api:
 
 
 def is_facade(package: Package) -> bool:
-    """Whether the package only gives other packages' names."""
+    """Whether the package only re-exports names of other packages."""
     return len(package.import_names) > 1
 
 
@@ -116,12 +117,12 @@ def _describe_the_rest(found: Api, facade: Part) -> None:
 
 
 def _part(module: str, package: str | None, found: Api) -> Part:
-    """The part of that name; `found` gets what is described in it.
+    """The part with that name; adds what is described in it to `found`.
 
     Args:
       module: its dotted name.
       package: only definitions inside this are described; None for a facade, which shows all.
-      found: what is described already.
+      found: what has been described already.
     """
     entries: list[Entry] = []
     modules: list[str] = []
@@ -210,7 +211,7 @@ def file_of(module: str) -> Path | None:
 
 def docstring(module: str) -> str:
     """What a module says about itself."""
-    # Unchanged: the usual cleaning would take an equation below the first line for the text.
+    # Not cleaned: an equation below the first line would be mistaken for indented text.
     return (ast.get_docstring(_tree(module), clean=False) or "").strip()
 
 
@@ -250,7 +251,7 @@ def methods(home: str) -> set[str]:
 
 
 def inherited(home: str) -> set[str]:
-    """The methods that a class has from bases without an entry of their own: parts of it."""
+    """The methods that a class inherits from bases that have no entry of their own."""
     module, _, name = home.rpartition(".")
     bases = [
         resolve(f"{module}.{ast.unparse(base)}")
@@ -298,7 +299,7 @@ def _bindings(module: str) -> dict[str, str]:
             other = _renamed(node)
             for name in _targets(node):
                 found.setdefault(name, found.get(other, f"{module}.{name}"))
-    for name in _listed(module) or ():  # a module that is loaded when it is asked for
+    for name in _listed(module) or ():  # a module that is loaded on demand
         if name not in found and file_of(f"{module}.{name}"):
             found[name] = f"{module}.{name}"
     return found
@@ -327,7 +328,7 @@ def _targets(node: ast.stmt) -> list[str]:
 
 
 def _renamed(node: ast.stmt) -> str:
-    """The name that an assignment gives another name to."""
+    """The name for which an assignment defines an alias."""
     value = node.value if isinstance(node, ast.Assign) else None
     return value.id if isinstance(value, ast.Name) else ""
 
@@ -399,7 +400,7 @@ def _is_public(module: str, name: str) -> bool:
 
 
 def _is_constant_of_typing(module: str, name: str) -> bool:
-    """Whether a name is a type variable, which is nobody's to import."""
+    """Whether a name is a type variable, which nobody imports."""
     for node in _tree(module).body:
         if isinstance(node, ast.Assign) and name in _targets(node):
             call = node.value

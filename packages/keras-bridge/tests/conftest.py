@@ -8,7 +8,7 @@ from fixtures import same_draws as same_draws
 
 
 def pytest_collection_modifyitems(items):
-    """Ignores a warning of Keras versions from before numpy 2, about copies of arrays."""
+    """Ignores a warning about copies of arrays, from Keras versions older than NumPy 2."""
     mark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
     for item in items:
         if "keras-bridge" in item.path.parts:

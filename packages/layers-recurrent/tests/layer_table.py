@@ -1,7 +1,7 @@
 """The table of layers: one row per layer, from which every contract test follows.
 
 A cell is called with a carry, and `RNN` starts from one in the parameters' type: the output's type
-depends on it (`test_dtypes.py` has the rules). `float` is the widest type that JAX is set to.
+depends on it (`test_dtypes.py` has the rules). `float` is the widest type that JAX allows.
 """
 
 import jax
@@ -21,7 +21,7 @@ def affine(inputs, *, bias):
 
 
 def gates(names, *, input_bias="", state_bias=""):
-    """The maps i* and h* of each gate; a bias where its letter is named."""
+    """The maps i* and h* of each gate; the letters of `input_bias` and `state_bias` have a bias."""
     maps = {f"i{g}": affine(D, bias=g in input_bias) for g in names}
     return {**maps, **{f"h{g}": affine(H, bias=g in state_bias) for g in names}}
 

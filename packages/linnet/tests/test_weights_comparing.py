@@ -113,7 +113,7 @@ def test_the_first_layer_that_differs(style, repeated):
     text = str(found)
     assert "<- first" in next(line for line in text.splitlines() if "model.h.2.ln" in line)
     assert "diverge at model.h.2.ln" in text
-    assert text.endswith("after 7 that agree.")
+    assert text.endswith("after 7 layers that agree.")
 
 
 def test_arrangements():

@@ -1,4 +1,4 @@
-"""Safetensors files: what is saved is loaded, and what isn't such a file raises an error."""
+"""Safetensors files: what is saved can be loaded, and any other file raises an error."""
 
 import json
 import zipfile

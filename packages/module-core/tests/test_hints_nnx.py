@@ -550,7 +550,7 @@ CREATING = [
         lambda: nnx.create(Layer, 64, rngs=nnx.Rngs(0)),
     ),
     Remedy(
-        "A sharding has a mesh already: leave `mesh` out.",
+        "A sharding already has a mesh: leave `mesh` out.",
         lambda: nnx.create(Layer, rngs=nnx.Rngs(0), mesh=MESH, shardings=WHOLE),
         lambda: nnx.create(Layer, rngs=nnx.Rngs(0), shardings=WHOLE),
     ),

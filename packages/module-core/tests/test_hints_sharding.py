@@ -104,7 +104,7 @@ REMEDIES = [
         lambda: on_an_abstract_mesh(set_it=True),
     ),
 ]
-# Tried in groups of processes: tools/processes/partly_here.py.
+# Tested in groups of processes: tools/processes/partly_here.py.
 EXPLAINED = [
     "Gather it in all processes: jax.experimental.multihost_utils.process_allgather(tree,"
     " tiled=True); or save it with orbax, where each process writes its part.",

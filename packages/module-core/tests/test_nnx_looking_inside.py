@@ -1,4 +1,4 @@
-"""What programs look into: parts of structures, texts, trace states, notes of calls, prefixes."""
+"""What programs inspect: parts of structures, texts, trace states, notes of calls, prefixes."""
 
 import jax
 import jax.numpy as jnp

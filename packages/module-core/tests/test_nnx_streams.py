@@ -66,7 +66,7 @@ def test_filters_choose_streams_by_both_of_their_variables(only):
     rngs = nnx.Rngs(a=0, b=1)
     with nnx.split_rngs(rngs, splits=2, only=only):
         assert (rngs.a.key.shape, rngs.b.key.shape) == ((2,), ())
-    with nnx.split_rngs(rngs, splits=2, only=nnx.RngKey):  # the count isn't meant
+    with nnx.split_rngs(rngs, splits=2, only=nnx.RngKey):  # doesn't select the count
         assert rngs.a.key.shape == ()
 
 

@@ -1,4 +1,4 @@
-"""eval_shape and its kin, tabulate, display."""
+"""eval_shape and related functions, tabulate, display."""
 
 import sys
 import types

@@ -109,10 +109,10 @@ class Config:
       flax_filter_frames: the library's frames are removed from tracebacks (see `tracebacks`).
       flax_profile: operations carry the names of their modules in profiles and in HLO.
       flax_use_orbax_checkpointing: `save_checkpoint` writes with orbax by default.
-      flax_always_shard_variable: what `nnx.use_eager_sharding` sets where it isn't called.
-      nnx_graph_mode: what `nnx.set_graph_mode` sets where it isn't called.
-      nnx_graph_updates: what `nnx.set_graph_updates` sets where it isn't called.
-      flax_max_repr_depth, flax_use_flaxlib: without effect; Linnet needs neither.
+      flax_always_shard_variable: the default of what `nnx.use_eager_sharding` sets.
+      nnx_graph_mode: the default of what `nnx.set_graph_mode` sets.
+      nnx_graph_updates: the default of what `nnx.set_graph_updates` sets.
+      flax_max_repr_depth, flax_use_flaxlib: have no effect; Linnet needs neither.
       flax_array_ref, flax_hijax_variable: always False, as there are no such variables.
       flax_pytree_module: always True: every nnx module is a pytree, unless its class opts out.
     """
@@ -137,7 +137,7 @@ class Config:
 
     def __init__(self) -> None:
         for name, default in _DEFAULTS.items():
-            # All that is set here has one type: that of its default.
+            # A switch's value has the type of its default.
             known = isinstance(default, bool)
             read: Any = static_bool_env if known else static_int_env
             value = read(name.upper(), default)
@@ -237,7 +237,7 @@ def bool_flag(name: str, *, default: bool, help: str) -> FlagHolder[bool]:
     """Makes a switch for a program, available as an attribute of `config`.
 
     Args:
-      name: the switch's name; in capitals, the name of the environment variable with its value.
+      name: the switch's name; in capitals, the name of the environment variable that sets it.
       default: the value if there is no such variable.
       help: what the switch does.
 

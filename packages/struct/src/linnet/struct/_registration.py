@@ -1,4 +1,4 @@
-"""Registers dataclasses with JAX such that errors name the values that cannot be compared.
+"""Registers dataclasses with JAX so that errors name the values that cannot be compared.
 
 JAX compares the structure of a pytree at each call to a jitted function, including the fields that
 are not children. Comparing arrays there gives no truth value, and JAX's error names neither the

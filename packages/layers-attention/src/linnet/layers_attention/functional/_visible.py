@@ -23,7 +23,7 @@ from linnet.module_core.layers import Array
 
 
 class Visible(NamedTuple):
-    """The keys that a query sees; everything that is None restricts nothing.
+    """The keys that a query sees; an attribute that is None restricts nothing.
 
     Attributes:
       mask: broadcasts to [*B, H, Q, K]; zero where attention is forbidden.

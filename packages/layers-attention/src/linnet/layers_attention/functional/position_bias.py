@@ -28,7 +28,7 @@ from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeErr
 from linnet.module_core.layers import Array, DTypeLike, as_array, integer
 
 DistanceBias: TypeAlias = Callable[[Array], Array]
-"""A function of distances, int32 [...], that returns [H, ...], or [1, ...] for all heads alike."""
+"""A function of distances, int32 [...], that returns [H, ...], or [1, ...] if heads share it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +130,7 @@ class RelativeBuckets:
 def bucket_of(
     distances: np.ndarray[Any, Any], buckets: int, bidirectional: bool, max_distance: int
 ) -> np.ndarray[Any, Any]:
-    """The bucket of each distance: half of the buckets hold one each, the rest grow as the log."""
+    """The bucket of each distance: half of the buckets hold one each, the rest ever more."""
     first: np.ndarray[Any, Any] = np.zeros_like(distances)
     if bidirectional:
         buckets //= 2
@@ -242,8 +242,8 @@ def in_a_row(function: DistanceBias, first: int | Array, q: int, k: int, heads: 
 def skewed(x: Array, q: int, k: int) -> Array:
     """[H, q, k] with `x[h, j - i + q - 1]` at i, j; from [H, q + k - 1].
 
-    The row is repeated with one more element than is read of it, so each copy is shifted by one.
-    This takes no gather, and its gradient is a sum instead of a scatter.
+    The row is repeated with one more element than is read from it, so each copy is shifted by one.
+    This needs no gather, and its gradient is a sum instead of a scatter.
     """
     heads, width = x.shape[0], q + k - 1
     x = jnp.pad(x, ((0, 0), (0, 1)))

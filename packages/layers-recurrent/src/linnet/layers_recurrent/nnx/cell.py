@@ -23,9 +23,9 @@ class RNNCellBase(Layer):
     how many of an input's last dimensions are not batch dimensions.
 
     A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which takes all steps at once,
-    time first, and returns the last carry (of each sequence, if there are lengths) and the outputs;
-    or None if its attributes require single steps. `RNN` calls it instead of a loop if the same
-    class also defines `__call__`, so a subclass that changes the step runs step by step.
+    time first. It returns the last carry (of each sequence, if there are lengths) and the outputs,
+    or None if the cell's attributes require single steps. `RNN` calls it instead of a loop if the
+    same class also defines `__call__`, so a subclass that changes the step runs step by step.
 
     >>> import jax.numpy as jnp
     >>> from linnet.layers_recurrent.nnx import RNN

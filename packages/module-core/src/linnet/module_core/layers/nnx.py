@@ -98,8 +98,8 @@ def dropout_key(rngs: object, layer: object, collection: str = "dropout") -> jax
     """Draws a key for a call.
 
     Args:
-      rngs: streams, including one named `collection`; a single stream; or a key. From the call or
-        from the layer.
+      rngs: streams, including one named `collection`; a single stream; or a key. They come from the
+        call or from the layer.
       layer: the layer that needs the key.
       collection: the name of the stream.
 

@@ -18,7 +18,7 @@ from .variable import Variable
 
 
 def roots_of(modules: Sequence[Module], handles: Sequence[Variable[Any] | Scope]) -> list[Scope]:
-    """The scopes of the modules and of everything they hold, without scopes that are below another.
+    """The scopes of the modules and of everything they hold, without those below another one.
 
     Empty if no module has a scope: the call then uses the plain jax transform.
     """

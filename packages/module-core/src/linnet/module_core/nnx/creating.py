@@ -39,11 +39,11 @@ def create(
 ) -> M:
     """The model that `make(*args, **kwargs)` returns, its arrays computed by one compiled program.
 
-    The program computes initial values alone, each where it belongs: no array is made on one device
+    The program computes only initial values, each where it belongs: no array is made on one device
     and then moved. The values are those of `make(*args, **kwargs)`.
 
     Args:
-      make: a class, or a function that returns a model; it is traced, as by `nnx.jit`, so it may
+      make: a class, or a function that returns a model; it is traced, as by `nnx.jit`, so it must
         not look at values.
       *args: its arguments. Random streams, variables, modules and arrays among them are traced;
         streams are advanced. Numbers, strings and everything else are passed as they are.
@@ -76,7 +76,7 @@ def create(
     if mesh is not None and shardings is not None:
         raise ArgumentError(
             "create got both mesh and shardings.",
-            hint="A sharding has a mesh already: leave `mesh` out.",
+            hint="A sharding already has a mesh: leave `mesh` out.",
         )
     leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=_moves)
     moving = [leaf for leaf in leaves if _moves(leaf)]

@@ -145,7 +145,7 @@ class OfType(Record):
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         if isinstance(x, self.type):
             return True
-        kind = getattr(x, "type", None)  # for stand-ins of variables, as in a pure state
+        kind = getattr(x, "type", None)  # for stand-ins for variables, as in a pure state
         return isinstance(kind, type) and issubclass(kind, self.type)
 
 

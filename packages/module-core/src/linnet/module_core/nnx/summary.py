@@ -93,7 +93,7 @@ def tabulate(
     """Summarizes a call to a module in a table.
 
     Each module has a row, and another for each of its other public methods that is called, in the
-    order of calls: path, class, shapes of inputs and outputs, and for each type of variable the
+    order of calls: path, class, shapes of inputs and outputs, and for each type of variable, the
     shapes (with metadata, if any), elements and bytes. The model is traced once, nothing is
     computed, and the module is not changed.
 

@@ -84,8 +84,8 @@ class Comparison:
         else:
             before = self.layers.index(self.first)
             where = f"{self.first.theirs or _WHOLE} (here {self.first.ours or _WHOLE})"
-            agree = "agrees" if before == 1 else "agree"
-            lines.append(f"Outputs diverge at {where}, after {before} that {agree}.")
+            layers, agree = counted(before, "layer"), "agrees" if before == 1 else "agree"
+            lines.append(f"Outputs diverge at {where}, after {layers} that {agree}.")
         for name, near in list(self.unmatched.items())[:_MOST]:
             nearest = f"; nearest: {', '.join(near)}" if near else ""
             lines.append(f"Not compared: {name}{nearest}")
@@ -138,7 +138,7 @@ def compare_intermediates(
     PyTorch  here   shape  difference
     fc.0     dense  (2,)   0.0e+00
     fc.1     norm   (2,)   2.0e-01     <- first
-    Outputs diverge at fc.1 (here norm), after 1 that agrees.
+    Outputs diverge at fc.1 (here norm), after 1 layer that agrees.
     """
     if not isinstance(theirs, Mapping):
         raise ArgumentTypeError(

@@ -108,7 +108,8 @@ class GraphDef(Generic[N]):
         return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the keys of statics: they name types that pickle doesn't find, such as functions'.
+        # Without the keys of statics: they name types that pickle doesn't find, such as that of
+        # functions.
         tokens = tuple((STATIC,) if token[0] == STATIC else token for token in self.tokens)
         return _unpickled, (
             tokens,

@@ -49,7 +49,7 @@ class Variable(Operators[A], Generic[A]):
         and metadata are used.
       **metadata: metadata, readable as attributes. `on_get_value`, `on_set_value`,
         `on_create_value`, `on_add_axis` and `on_remove_axis` are hooks: functions (or tuples of
-        them) that are called at these events with the variable and the value. A subclass may define
+        them) that are called on these events with the variable and the value. A subclass may define
         methods of these names instead.
 
     Attributes:
@@ -162,7 +162,7 @@ class Variable(Operators[A], Generic[A]):
         return self.raw_value
 
     def set_raw_value(self, value: A, *, _unsafe_bypass_check: bool = False) -> None:
-        """Stores a value without running hooks, and without the check of the trace on request."""
+        """Stores a value without running hooks; the check of the trace can be skipped."""
         if not _unsafe_bypass_check:
             edits.check_trace(self._nnx_stamp, self._nnx_description)
         set_raw_value(self, value)
