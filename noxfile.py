@@ -83,7 +83,7 @@ each_package = nox.parametrize(
 def quickstart(session: nox.Session) -> None:
     """Train a small network on handwritten digits; what follows -- goes to the program."""
     install(session, workspace.packages(), "quickstart")
-    # After Ctrl-C the program evaluates and saves what it has: give it the time.
+    # After Ctrl-C, the program evaluates and saves what it has: give it time.
     session.run("python", "docs/examples/quickstart.py", *session.posargs, interrupt_timeout=60)
 
 
@@ -94,7 +94,7 @@ def examples(session: nox.Session) -> None:
     install(session, workspace.packages(), "examples")
     for number, name in enumerate(names, 1):
         session.log(f"{number} of {len(names)}: {name}")
-        # After Ctrl-C a program evaluates and draws what it has: give it the time.
+        # After Ctrl-C, a program evaluates and draws what it has: give it time.
         session.run("python", f"docs/examples/{name}.py", *options, interrupt_timeout=60)
 
 
@@ -122,7 +122,7 @@ def processes(session: nox.Session) -> None:
     """Run the tests of several processes: -- [--jax VERSION] [-- PYTEST ARGUMENTS]."""
     jax, _, options = test_arguments(session.posargs)
     needs = [f"jax=={jax}"]
-    # Newer ones enter `with jax.sharding.set_mesh(mesh)`, which jax 0.6 lacks.
+    # Newer versions of orbax enter `with jax.sharding.set_mesh(mesh)`, which jax 0.6 lacks.
     needs.append("orbax-checkpoint" + ("==0.11.24" if jax == JAX[0] else ""))
     install(session, workspace.packages(), "tests", "examples", requirements=needs)
     environment = compiled_before(session) | COMPILED_QUICKLY
@@ -145,7 +145,7 @@ def nightly(session: nox.Session) -> None:
     session.env["PYTHONWARNINGS"] = "error:jax:DeprecationWarning"
     # Nobody waits for it, so it tries more random histories of modules than others do.
     session.env["LINNET_HISTORIES"] = "500"
-    # A bound with "dev" admits what isn't final, of these two alone.
+    # A bound with "dev" admits prereleases, of these two alone.
     newest = [f"{name}>={JAX[-1]}.dev0" for name in ("jax", "jaxlib")]
     # XLA aborts on flags that it doesn't know, or no longer knows.
     run_tests(session, newest, list(workspace.packages()), session.posargs, flags={})
@@ -190,7 +190,7 @@ def downstream(session: nox.Session, project: Path) -> None:
 def parity(session: nox.Session) -> None:
     """Compare with Flax: -- PYTEST ARGUMENTS."""
     install(session, workspace.packages(), "parity")
-    # Short tracebacks: what the other library's source looks like is none of our business.
+    # Short tracebacks, which don't show the other library's source.
     session.run(
         "pytest",
         "--numprocesses=2",
@@ -344,10 +344,10 @@ def run_alone(
     """Tests a package's wheel in an environment with its requirements and the test tools.
 
     Args:
-      session: whose environment is empty.
-      package: its wheel is built here, as are those of the siblings that it needs.
-      requirements: narrower than the package's own.
-      resolution: which versions uv takes of `requirements`, `highest` or `lowest-direct`.
+      session: the session, whose environment is empty.
+      package: the package; its wheel and those of the siblings that it needs are built here.
+      requirements: requirements that are narrower than the package's own.
+      resolution: which versions of `requirements` uv takes, `highest` or `lowest-direct`.
     """
     if resolution == "highest":
         wheels = build(session, workspace.with_siblings([package]), "--sdist")
@@ -389,7 +389,7 @@ def build(
     One run of nox builds each wheel once, for all its sessions.
     """
     folder = wheels_of_this_run().name
-    # In an environment of uv's own: hatchling is not among what the packages need.
+    # In an environment of uv's own, since the packages don't require hatchling.
     release = nox.project.dependency_groups(GROUPS, "release")
     hatchling = next(need for need in release if need.startswith("hatchling"))
     tool = ["uv", "run", "--no-project", "--with", hatchling, "--python", sys.executable]
@@ -431,7 +431,7 @@ def compiled_before(session: nox.Session) -> dict[str, str]:
 
 
 def share_bytecode(session: nox.Session) -> None:
-    """Lets a session's environments have the same bytecode: they get the same files of uv's cache.
+    """Lets a session's environments share bytecode: they get the same files from uv's cache.
 
     Python compares the time and the size of a source with those that its bytecode was made from, so
     another version of a library replaces it.
@@ -444,7 +444,7 @@ def share_bytecode(session: nox.Session) -> None:
     shared.mkdir(parents=True, exist_ok=True)
     own.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(own, ignore_errors=True)  # of an older version of this file
-    with contextlib.suppress(OSError):  # on Windows, not everybody may make a link
+    with contextlib.suppress(OSError):  # on Windows, not every user may create links
         own.symlink_to(shared, target_is_directory=True)
 
 

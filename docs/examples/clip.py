@@ -177,8 +177,8 @@ class Clip(nnx.Module):
     def __call__(self, images: jax.Array, tokens: jax.Array | np.ndarray) -> jax.Array:
         """The logits [B, Q] of images [B, H, W, C] and texts [Q, T].
 
-        With CLIP, their softmax over the texts is the probability that a text is the image's; with
-        SigLIP, their sigmoid is the probability that text and image belong together.
+        With CLIP, their softmax over the texts is the probability that a text belongs to the image;
+        with SigLIP, their sigmoid is the probability that the text and the image belong together.
         """
         of_images, of_texts = unit(self.vision(images)), unit(self.text(tokens))
         y = of_images @ of_texts.T * jnp.exp(self.logit_scale[...])
@@ -210,7 +210,7 @@ def logits(model: Clip, images: Any, tokens: Any) -> jax.Array:
 
 
 def main() -> int:
-    """Loads, compares; returns the exit status."""
+    """Loads the model, compares its outputs, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="clip")
     folder = options.checkpoint
     model = load_model(folder)

@@ -281,12 +281,12 @@ def read_options() -> tuple[argparse.Namespace, Settings]:
     add("--model-parallel", type=int, default=1, metavar="N", help="devices that share a layer")
     out = Path(__file__).parent / "out" / "distributed_lm"
     add("--out", type=Path, default=out, metavar="DIR", help="a folder that all processes see")
-    add("--text", type=Path, metavar="FILE", help="what to learn; Python's manual unless given")
+    add("--text", type=Path, metavar="FILE", help="what to learn (default: Python's manual)")
     add("--save-every", type=int, default=100, metavar="N", help="steps between checkpoints")
     add("--show-every", type=int, metavar="N", help="steps between lines of progress")
     add("--tiny", action="store_true", help="a model that learns little, in a few seconds")
     for name, value in vars(Settings()).items():
-        add(f"--{name}", type=type(value), help=f"{value} unless given")
+        add(f"--{name}", type=type(value), help=f"default: {value}")
     options = parser.parse_args()
     given = {name: getattr(options, name) for name in vars(Settings())}
     start = vars(TINY if options.tiny else Settings())

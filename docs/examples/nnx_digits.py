@@ -109,7 +109,7 @@ class Point(NamedTuple):
 
     step: int
     loss: float
-    train: float  # accuracy on the batches since the last point, before each was learned from
+    train: float  # accuracy on each batch since the last point, before training on it
     held_out: float  # accuracy on the held-out digits
 
 

@@ -33,9 +33,9 @@ def read_options(description: str, steps: int, checkpoint: str = "") -> argparse
     out = Path(__file__).parent / "out"
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write")
     parser.add_argument(
-        "--steps", type=int, metavar="N", help=f"of the optimizer; {steps} unless given"
+        "--steps", type=int, metavar="N", help=f"steps of the optimizer (default: {steps})"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 unless given")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument(
         "--tiny", action="store_true", help="a model that learns little, in a few seconds"
     )

@@ -277,8 +277,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     out = Path(__file__).parent / "out"
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write")
-    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="20 unless given")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 unless given")
+    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="default: 20")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--predict-with", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.epochs < 1:

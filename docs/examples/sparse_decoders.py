@@ -45,7 +45,7 @@ FAMILIES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "glm4_moe",
 
 
 class Router(nnx.Linear):
-    """The logits of the experts, with a number for each that is added where they are chosen."""
+    """The logits of the experts, and a number for each that is added when experts are chosen."""
 
     def __init__(self, width: int, count: int, **options: Any) -> None:
         super().__init__(width, count, use_bias=False, **options)
@@ -226,7 +226,7 @@ def names_of(of: Checkpoint) -> Mapping[str, str]:
 
 
 def dense_first(of: Checkpoint) -> dict[str, str]:
-    """The renames of layers, of which the first may be without experts."""
+    """The renames of layers, the first of which may have no experts."""
     first = of.config.get("first_k_dense_replace", 0)
     sparse = range(first, of.config["num_hidden_layers"] if first else 0)
     dense = {f"layers.{i}": f"dense.{i}" for i in range(first)}

@@ -1,7 +1,8 @@
 """Linear, convolution, embedding, pooling and dropout layers: bit for bit what Flax computes.
 
 Each case is a layer built the same way from both libraries. Parameters are compared bit by bit;
-outputs too, eager with eager and jitted with jitted (fusion changes rounding, so never across).
+outputs too, eager with eager and jitted with jitted (fusion changes rounding, so never one with the
+other).
 """
 
 from __future__ import annotations
@@ -430,7 +431,7 @@ def test_dropout(positional, fields, x):
     identical(
         ours.apply({}, x, False, jax.random.key(2)), theirs.apply({}, x, False, jax.random.key(2))
     )
-    # With "params" alone, its stream is drawn from.
+    # If only "params" is given, dropout draws from its stream.
     identical(
         ours.apply({}, x, deterministic=False, rngs=KEY),
         theirs.apply({}, x, deterministic=False, rngs=KEY),

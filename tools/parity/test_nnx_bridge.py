@@ -1,4 +1,4 @@
-"""Modules of linen in nnx, of nnx in linen, and of the bridge's own kind: Flax's variables."""
+"""linen modules in nnx, nnx modules in linen, and `bridge.Module` have Flax's variables."""
 
 import flax.linen as flax_nn
 import jax

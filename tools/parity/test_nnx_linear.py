@@ -325,7 +325,7 @@ def test_attributes(name):
     case = next(c for c in CASES if c.name == name)
     mine, other = (case.make(n)[0] for n in (ours, theirs))
     names = {n for n in vars(other) if not n.startswith("_")}
-    # What an object that Flax has pickled lacks is filled in when it is loaded.
+    # Objects pickled by Flax lack some attributes, which are filled in when they are loaded.
     more = type(mine)._beyond_flax(vars(other))
     assert names | set(more) == {n for n in vars(mine) if not n.startswith("_")}
     assert {n: vars(mine)[n] for n in more} == more

@@ -1,6 +1,6 @@
 """Every name that a program finds in `flax.nnx`, and whether it is here, with the same parameters.
 
-What is left out, what has different parameters, and what is here but not in Flax has a reason in
+Each name that is left out, has different parameters, or is here but not in Flax has a reason in
 differences.toml. A reason that no longer applies fails a test.
 """
 

@@ -287,7 +287,7 @@ def test_what_is_refused_by_both():
 
 
 def test_difference_group_norm_over_fewer_axes():
-    """Flax's nnx layer computes statistics over different positions from its linen layer."""
+    """Flax's nnx layer computes statistics over other positions than its linen layer does."""
     options = {"reduction_axes": (2, 3)}
     ours, theirs = pair(Case("GroupNorm", (8, 2), options))
     assert not np.allclose(ours(X), theirs(X), atol=0.1)

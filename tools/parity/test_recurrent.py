@@ -243,14 +243,14 @@ def test_a_sequence(cell, name):
 
 
 HALF = ("lstm bf16", "optimized lstm bf16", "gru bf16", "lstm half params")
-# Those that aren't left to the same scan as Flax's.
+# Cells whose sequences are computed as a whole, not in a scan like Flax's.
 AT_ONCE = ("lstm", "lstm bf16", "simple", "simple residual", "gru", "mgu", "mgu without reset")
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if "complex" not in n])
 def test_a_sequence_of_any_cell(name):
     ours, theirs = cells(ours_linen)[name], cells(flax.linen)[name]
-    xs = normal(128, 9, 4)  # two chunks, and a step more
+    xs = normal(128, 9, 4)  # two chunks, and one more step
     if name == "lstm half params":
         xs = xs.astype(jnp.float16)
     tolerance = 0.05 if name in HALF else 5e-5

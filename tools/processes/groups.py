@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
     """How the processes of a group are started.
 
     Attributes:
-      devices: the number of devices per process; `DEVICES` unless given.
+      devices: the number of devices per process; by default, `DEVICES`.
       joins: whether the program joins the group itself. Otherwise, it runs as in a single process.
       environment: further variables. In these and in the arguments, {coordinator}, {count} and
         {index} are replaced.

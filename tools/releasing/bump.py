@@ -45,7 +45,7 @@ class Bump:
             path.write_text(text, encoding="utf-8")
 
     def report(self) -> str:
-        """A text for people: the changes, and what to do next."""
+        """Text for people: the changes, and what to do next."""
         files = [path.relative_to(workspace.ROOT).as_posix() for path in self.edits]
         lines = [f"{self.package.name} {self.package.version} -> {self.version}"]
         lines += [f"  {name}" for name in files]
@@ -83,7 +83,7 @@ def bump(package: Package, part: str, date: str) -> Bump:
             "The tree is not clean: what is released is what is committed.",
             *changes[:10],
             *(["..."] if len(changes) > 10 else []),
-            "Commit these changes, or put them aside.",
+            "Commit or stash these changes.",
         )
     last, now = last_tag(package), Version(package.version)
     version = bumped(now, part)

@@ -1,7 +1,7 @@
 """Generated constructors: those of all forms of dataclasses in this project.
 
 griffe knows the constructor of a `dataclasses.dataclass`. It does not know that the annotated
-attributes of a linen module are arguments, so it would miss a field that is removed or moved. By
+attributes of a linen module are arguments, so it would miss a field that is removed or moved. Under
 PEP 681, classes of this kind have a base or a decorator that is marked `dataclass_transform`. This
 module reads the same mark, so it needs no list of such classes. Named tuples are included, since
 their fields are arguments as well, and so are constructors that a class inherits from a private

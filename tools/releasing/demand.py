@@ -1,4 +1,4 @@
-"""The smallest bump that a package needs, by its sources and by its changelog.
+"""The smallest bump that a package needs, according to its sources and its changelog.
 
 The sources are compared with the last tag; the larger of the two bumps counts.
 """

@@ -23,7 +23,7 @@ from .versions import admits, are_disjoint
 
 
 def requirements(package: Package) -> dict[str, list[str]]:
-    """The requirements of a package for its siblings, by the sibling's name."""
+    """A package's requirements on its siblings, by the sibling's name."""
     return _declared(workspace.project(package.folder))
 
 
@@ -81,7 +81,7 @@ def rewritten(
             raise Refused(
                 f"{folder_name(package)}/pyproject.toml does not hold {requirement!r} as one "
                 "string in double quotes.",
-                "Write it so; its range has to move.",
+                "Write it that way; its range has to move.",
             )
         text = text.replace(f'"{requirement}"', f'"{now}"')
     return text, now

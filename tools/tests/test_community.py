@@ -1,4 +1,4 @@
-"""What contributors and reporters read: its names, figures and promises hold."""
+"""Pages for contributors and reporters: their names, figures and promises hold."""
 
 import dataclasses
 import os
@@ -88,7 +88,7 @@ def test_pins_are_the_ranges_that_siblings_declare():
 
 
 def blocks():
-    """The blocks of CONTRIBUTING.md, each with the files that are named last before it."""
+    """The blocks of CONTRIBUTING.md, each with the files most recently named before it."""
     found = []
     for text, block in re.findall(r"(.*?)```python\n(.*?)```", CONTRIBUTING, re.DOTALL):
         *_, paragraph = text.strip().split("\n\n")

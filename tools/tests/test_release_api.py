@@ -1,4 +1,4 @@
-"""What is noticed when the public interface of a package changes."""
+"""Which changes to a package's public interface are noticed."""
 
 import dataclasses
 import inspect
@@ -110,7 +110,7 @@ FILES = {
 
 
 def package(folder, replaced=("", "")):
-    """The API of `toy` after the only occurrence of one string is replaced by another."""
+    """The API of `toy` after the only occurrence of one string is replaced with another."""
     folder.mkdir()
     before, after = replaced
     assert before == "" or sum(t.count(before) for t in FILES.values()) == 1, before

@@ -52,7 +52,7 @@ def test_the_same_bytes_at_another_time_and_place(tmp_path):
     copy = tmp_path / "repository" / "struct"
     shutil.copytree(STRUCT.folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for file in copy.rglob("*"):
-        file.touch()  # younger than the files here
+        file.touch()  # newer than the files here
     (copy.parent / ".git").mkdir()
     shutil.copy(workspace.ROOT / ".gitignore", copy.parent)
     time.sleep(1.1)  # archives store times in seconds, some in steps of two

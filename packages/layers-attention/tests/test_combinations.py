@@ -1,6 +1,7 @@
 """Random combinations of attention's options give what a loop over single numbers computes.
 
-All options at once, in both implementations; then texts that are read in pieces through a cache.
+The tests use all options at once, in both implementations, and read texts in pieces through a
+cache.
 """
 
 from functools import partial

@@ -167,7 +167,7 @@ LAYERS = [
             "batch_stats/kernel_2/sigma": (),
         },
         wraps=True,
-        inexact=True,  # the singular vectors are constants to the gradient
+        inexact=True,  # the singular vectors are constants for the gradient
     ),
     Layer(
         "WeightNorm",

@@ -179,7 +179,7 @@ ONE_PRODUCT = pytest.mark.parametrize(
 @pytest.mark.usefixtures("x64")
 @ONE_PRODUCT
 def test_gradient_of_a_ragged_sequence(name, at_once, monkeypatch):
-    """For parameters, carry and inputs, against finite differences in every direction."""
+    """Gradients of parameters, carry and inputs, against finite differences in every direction."""
     if at_once:
         monkeypatch.setattr(_products, "ROWS_OF_ALL_BLOCKS", 1)
     cell, step = CELLS[name]

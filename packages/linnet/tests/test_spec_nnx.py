@@ -186,7 +186,7 @@ class SubModule(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Submodules as attributes, in a list and in a dict; one with both switches of training."""
+    """Submodules as attributes, in a list and in a dict; one with both training switches."""
 
     def __init__(self, *, rngs):
         self.dropout = nnx.Dropout(0.5, deterministic=False)

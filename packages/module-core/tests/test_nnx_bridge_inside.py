@@ -1,4 +1,4 @@
-"""What a `bridge.Module` holds, makes and asks while it runs."""
+"""What a `bridge.Module` holds, makes and can ask for while it runs."""
 
 import jax
 import jax.numpy as jnp

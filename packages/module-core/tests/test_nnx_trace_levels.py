@@ -1,8 +1,8 @@
 """A transform's changes reach objects of the caller's trace level, and no others.
 
 A contract over every pair: `OUTER` are ways to run a function at a different trace level, `INNER`
-the nnx transforms, applied inside to a module from outside. What is added to `nnx` has to be added
-to `INNER`, or a test here fails.
+the nnx transforms, applied inside to a module from outside. A transform that is added to `nnx` must
+be added to `INNER` as well, or a test here fails.
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""What a call leaves behind: nothing that only the garbage collector would find."""
+"""A call leaves nothing behind that only the garbage collector would find."""
 
 import contextlib
 import gc

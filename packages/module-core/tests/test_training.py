@@ -395,7 +395,7 @@ class TestCheckpoints:
             assert found["step"] == 3
         monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
         with pytest.raises(
-            errors.MissingExtraError, match="as orbax writes them, and orbax is not"
+            errors.MissingExtraError, match="a folder written by orbax, but orbax is not"
         ):
             checkpoints.restore_checkpoint(tmp_path, None)
         with (

@@ -101,7 +101,7 @@ def test_mypy(tmp_path):
 
 
 def test_pyright(tmp_path):
-    # Pyright with its program in the wheel: the package pyright would fetch it on its first run.
+    # The wheel of basedpyright has the program; the package pyright downloads it on its first run.
     pytest.importorskip("basedpyright")
     (tmp_path / "program.py").write_text(PROGRAM)
     (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')

@@ -32,7 +32,7 @@ from bench.models import transformer as linen_transformer
 FLAT, FLAT_IN = "flat jax.jit", "flat, in"
 EQUINOX = "equinox"
 CALLS = 20
-"""Calls in one measurement, so that reading the clock does not count."""
+"""Calls in one measurement, enough to make the cost of reading the clock negligible."""
 
 _HAS_EQUINOX = importlib.util.find_spec("equinox") is not None
 

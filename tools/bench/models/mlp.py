@@ -86,7 +86,7 @@ def _make(form: str, blocks: int) -> Model:
         return y
 
     def init(key: Array, x: Array) -> Params:
-        return stack.init(key, x, train=False).get("params", {})  # none in a stack of no blocks
+        return stack.init(key, x, train=False).get("params", {})  # none in a stack without blocks
 
     return Model(train, evaluate, init)
 

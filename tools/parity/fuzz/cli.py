@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line's options."""
     made = argparse.ArgumentParser(prog="nox -s fuzz --", description=__doc__)
-    made.add_argument("--seconds", type=float, default=60, help="how long, 60 unless given")
-    made.add_argument("--seed", type=int, default=0, help="which programs, 0 unless given")
+    made.add_argument("--seconds", type=float, default=60, help="how long (default: 60)")
+    made.add_argument("--seed", type=int, default=0, help="which programs (default: 0)")
     made.add_argument("--programs", type=int, help="at most that many of each arm")
     made.add_argument("--arm", action="append", choices=ARMS, help="that one alone; repeatable")
     made.add_argument("--replay", metavar="ARM:JSON", help="run one program, as it was printed")

@@ -20,7 +20,7 @@ class _Constant(Recipe):
 
     @property
     def fills(self) -> Recipe | None:
-        """Itself if equal recipes fill equal arrays at any time: the value is not a traced one."""
+        """The recipe itself if equal ones fill equal arrays at any time: no value is traced."""
         return self if self._is_static else None
 
     @property

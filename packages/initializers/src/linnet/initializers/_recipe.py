@@ -78,7 +78,7 @@ class Recipe(ABC):
 
     @property
     def draws(self) -> Recipe | None:
-        """Itself if equal recipes draw equal arrays at any time: no argument is a traced value.
+        """The recipe itself if equal ones draw equal arrays at any time: no argument is traced.
 
         Libraries use it to draw several arrays in one program (`linnet.module_core.draws`).
         """

@@ -9,7 +9,7 @@ still JAX's code: its functions draw with a key of this generator. A barrier sep
 what is computed from them, so that XLA compiles that part as it does with JAX's generator, with the
 same rounding.
 
-On accelerators, JAX's own generator is quick already. A program that is being traced has both
+On accelerators, JAX's own generator is already quick. A program that is being traced has both
 (`jax.lax.platform_dependent`); the one for its platform is compiled.
 """
 

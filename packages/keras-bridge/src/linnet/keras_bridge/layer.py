@@ -28,7 +28,7 @@ from ._compat import global_seed_generator, in_stateless_scope
 from .place import Place
 from .weights import Weights, abstract_key, is_tracing
 
-# What an unknown size is tried with. Far apart, so that they differ after strides and pooling.
+# The sizes tried for an unknown one, far enough apart to differ after strides and pooling.
 SIZES = 97, 211
 
 P = ParamSpec("P")
@@ -186,7 +186,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         scopes = [] if random else [self.name]
 
         # A mixed policy is for the computation: running averages in half precision would stop
-        # changing, since a hundredth of the difference to them is less than their last digit.
+        # changing, since a hundredth of the difference from them is less than their last digit.
         self._weights.params = Weights(
             self, params, lambda: values()[0], scopes=scopes, trainable=True, autocast=True
         )

@@ -178,7 +178,7 @@ class ModifyScopeVariableError(LinnetError):
 
 
 class JaxTransformError(LinnetError):
-    """A module is used at a different trace level from its own."""
+    """A module is used at a trace level other than its own."""
 
 
 class LazyInitError(LinnetError):

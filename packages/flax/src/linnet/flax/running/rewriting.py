@@ -86,7 +86,7 @@ def files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def rewritten(path: Path, source: bytes) -> Rewritten:
-    """Rewrites a program or a notebook, depending on the ending of its name."""
+    """Rewrites a program or a notebook, depending on its extension."""
     if path.suffix != ".ipynb":
         return rewrite(source)
     return rewrite_notebook(source, rewrite)

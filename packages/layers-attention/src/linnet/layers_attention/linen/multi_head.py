@@ -186,7 +186,7 @@ class MultiHeadDotProductAttention(Module):
           deterministic: disables dropout; required if the constructor didn't get it.
           dropout_rng: the random key for dropout; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
-          is_causal: query i sees the keys up to i only; faster than a causal mask.
+          is_causal: query i sees only the keys up to i; faster than a causal mask.
           bias: broadcasts to [*B, H, Q, K], or a function of distances; added to the logits.
           segment_ids: integers that broadcast to [*B, Q]; a query sees the keys of its own segment.
           key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.

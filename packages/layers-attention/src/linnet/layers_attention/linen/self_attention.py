@@ -43,7 +43,7 @@ class SelfAttention(MultiHeadDotProductAttention):
           deterministic: disables dropout; required if the constructor didn't get it.
           dropout_rng: the random key for dropout; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
-          is_causal: query i sees the keys up to i only.
+          is_causal: query i sees only the keys up to i.
           out_sharding, qkv_sharding: shardings of the output, and of queries, keys and values, on a
             mesh with explicit axes.
 

@@ -357,7 +357,7 @@ class MultiHeadAttention(Layer):
           sow_weights: sows the weights before dropout as `Intermediate` "attention_weights".
           decode: appends the keys and values to the cache, and attends to the cache; takes
             precedence over the layer's setting.
-          is_causal: query i sees the keys up to i only; faster than a causal mask.
+          is_causal: query i sees only the keys up to i; faster than a causal mask.
           out_sharding, qkv_sharding: shardings of the output, and of queries, keys and values, on a
             mesh with explicit axes.
           bias: broadcasts to [*B, H, Q, K], or a function of distances; added to the logits.

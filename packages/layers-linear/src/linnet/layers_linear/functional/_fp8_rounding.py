@@ -318,7 +318,7 @@ def _in_q_fwd(
 def _in_q_bwd(
     compute_dtype: DTypeLike, q_dtype: DTypeLike, saved: _Saved, g: Any
 ) -> tuple[None, Array, Array]:
-    return None, *saved  # zero for `inp`, in whatever way it is split
+    return None, *saved  # zero for `inp`, however it is split
 
 
 in_q.defvjp(_in_q_fwd, _in_q_bwd)

@@ -42,7 +42,7 @@ def canonicalize_padding(
       The name, or [(low, high)] * rank.
 
     Raises:
-      ArgumentError: it is neither one of `names`, an int, nor a sequence of `rank` ints or pairs.
+      ArgumentError: it is not one of `names`, an int, or a sequence of `rank` ints or pairs.
 
     >>> canonicalize_padding((1, (0, 2)), 2), canonicalize_padding("same", 2)
     ([(1, 1), (0, 2)], 'SAME')

@@ -1,7 +1,7 @@
 """The activation functions of `jax.nn` that are slow to trace, recorded once for each shape.
 
-Tracing `jax.nn.gelu` takes 300 µs and a relu 200, longer than the matrix product before it. Values
-and equations are those of JAX; every other activation function comes from JAX unchanged.
+Tracing `jax.nn.gelu` takes 300 µs, and `relu` 200 µs: longer than the matrix product before it.
+Values and equations are those of JAX; every other activation function comes from JAX unchanged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Normalization as pure functions of arrays: no module, no state.
 
-They work with plain JAX, e.g. under `jax.grad` over parameters that you keep yourself:
+They work with plain JAX, e.g. under `jax.grad` with respect to parameters that you keep yourself:
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.layers_norm import functional

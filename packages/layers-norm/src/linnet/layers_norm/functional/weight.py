@@ -30,8 +30,8 @@ def weight_norm(
     Args:
       kernel: any shape.
       scale: the shape of `kernel` along `feature_axes` in ascending order, or None.
-      feature_axes: the axes along which each index has a separate length; None for one length of
-        all weights.
+      feature_axes: the axes along which each index has a separate length; None for a single length
+        of all weights.
       epsilon: added to the squared length.
       dtype: dtype of the result; None for the common type of `kernel` and `scale`.
 

@@ -25,7 +25,7 @@ class WeightNorm(Layer):
     """Weight normalization (arXiv:1602.07868); see `functional.weight_norm` for the equation.
 
     Each call divides the chosen variables of `layer_instance` by their length, feature by feature,
-    multiplies them by a scale, in place, and then calls the layer.
+    and multiplies them by a scale, in place; then it calls the layer.
 
     Args:
       layer_instance: the layer.

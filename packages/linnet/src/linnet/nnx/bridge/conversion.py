@@ -1,4 +1,4 @@
-"""The values of a linen model in its nnx twin, and back."""
+"""Moves the values of a linen model to an equivalent nnx model, and back."""
 
 from linnet.module_core.bridge import ConversionError as ConversionError
 from linnet.module_core.bridge import linen_to_nnx as linen_to_nnx

@@ -1,4 +1,4 @@
-"""Metrics: what is added up over batches."""
+"""Metrics, which are accumulated over batches."""
 
 from linnet.module_core.nnx import MetricState as MetricState
 from linnet.module_core.nnx import Pytree as Pytree

@@ -2,7 +2,7 @@
 
 There are two kinds of objects. A **Frame** is the state of one call to `init` or `apply` (see
 `frame`). A **Scope** is one path in a frame: a module's place. Scopes are cheap, since a model
-makes hundreds, and hold nothing that is not in the frame: the dict of each collection at their path
+makes hundreds, and hold only what the frame has as well: the dict of each collection at their path
 (looked up once, through the parent), the running hash of the path, the node that counts the draws,
 and the names taken so far.
 
@@ -54,7 +54,7 @@ from .variable import Variable
 T = TypeVar("T")
 
 _NO_ARRAYS = (type(None), str, list, tuple, dict, FrozenDict)
-"""What may be stored for an array by mistake: a part of a tree, or one that a filter left out."""
+"""What may replace an array by mistake: a part of a tree, or what a filter left in its place."""
 
 
 class Scope(ScopeMethods):
@@ -259,7 +259,7 @@ class Scope(ScopeMethods):
         return default if found is None else found.get(name, default)
 
     def put_variable(self, col: str, name: str, value: object) -> None:
-        """Stores a variable in the collection `col`; a dict over a dict merges.
+        """Stores a variable in the collection `col`; a dict stored over a dict is merged into it.
 
         Raises:
           ModifyScopeVariableError: the collection is immutable.
@@ -327,7 +327,8 @@ class Scope(ScopeMethods):
         """The parameter `name` as it is stored; made by `init_fn(key, *args)` if it is missing.
 
         Raises:
-          ScopeParamNotFoundError, ScopeCollectionNotFound: missing, and "params" is immutable.
+          ScopeParamNotFoundError, ScopeCollectionNotFound: it is missing, and "params" is
+            immutable.
           ScopeParamShapeError: the stored shape differs from the one that `init_fn` makes.
         """
         found = self.find("params")
@@ -393,7 +394,8 @@ class Scope(ScopeMethods):
         root = self.keys.get("params")
         if root is None or not getattr(init_fn, "ignores_key", False):
             return self.make_rng("params")
-        # The draw counts, but deriving its key takes longer than filling an array with zeros.
+        # The draw is counted, but deriving its key would take longer than filling an array with
+        # zeros.
         self.draws.next("params")
         return root
 

@@ -4,8 +4,8 @@
     with jax.set_mesh(mesh), nnx.logical_axis_rules([("mlp", "model")]):
         layer = nnx.Linear(64, 256, kernel_init=init, rngs=nnx.Rngs(0))   # laid out as it is made
 
-Axis names are metadata of a variable. Its value is laid out by them when the variable is created,
-if there is a mesh: the one in the metadata, or the one that is set.
+Axis names are metadata of a variable. Its value is laid out according to them when the variable is
+created, if there is a mesh: the one in the metadata, or the one that is set.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ numbers order the files: `checkpoint_10` comes after `checkpoint_9`, and steps m
 A file's bytes are those of `linnet.struct.serialization`; reading them builds arrays and containers
 and runs nothing.
 
-A checkpoint of orbax is a folder instead of a file. It is written by the `orbax_checkpointer` that
-is given, or if the switch `flax_use_orbax_checkpointing` is on, and read where orbax is installed.
+An orbax checkpoint is a folder instead of a file. It is written if an `orbax_checkpointer` is given
+or the switch `flax_use_orbax_checkpointing` is on, and read where orbax is installed.
 
 New programs should use orbax or safetensors, which also write from several processes at once.
 """
@@ -105,7 +105,7 @@ def save_checkpoint(
       ckpt_dir: the folder; it is made if it doesn't exist.
       target: the tree, as `serialization.to_bytes` takes it.
       step: the number of the checkpoint.
-      prefix: what the file's name has before the number; may begin with folders.
+      prefix: the part of the file's name before the number; may begin with folders.
       keep: how many of the newest checkpoints to keep.
       overwrite: replace a checkpoint of this step, and remove those of later ones.
       keep_every_n_steps: also keep one checkpoint per this number of steps.
@@ -120,7 +120,7 @@ def save_checkpoint(
       InvalidCheckpointError: there is a checkpoint of this step or of a later one, and `overwrite`
         is False.
       ArgumentError: `keep` or `keep_every_n_steps` is below 1.
-      MissingExtraError: orbax is to write, and isn't installed.
+      MissingExtraError: orbax should write the checkpoint, but isn't installed.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -243,11 +243,11 @@ def restore_checkpoint(
     Args:
       ckpt_dir: the folder, or the path of one checkpoint.
       target: a tree with the desired structure, or None for the state dict as it is.
-      step: the number of the checkpoint; the newest unless given.
-      prefix: what the file's name has before the number.
+      step: the number of the checkpoint; by default, the newest.
+      prefix: the part of the file's name before the number.
       parallel, gda_manager, allow_partial_mpa_restoration: accepted for programs that pass them.
-      orbax_checkpointer: reads folders of orbax; `orbax.checkpoint.PyTreeCheckpointer()` unless
-        given.
+      orbax_checkpointer: reads folders of orbax; by default,
+        `orbax.checkpoint.PyTreeCheckpointer()`.
       orbax_transforms: passed to it.
 
     Returns:
@@ -255,7 +255,7 @@ def restore_checkpoint(
 
     Raises:
       ArgumentError: (a ValueError) the folder has no checkpoint of this step.
-      MissingExtraError: orbax wrote the checkpoint, and isn't installed.
+      MissingExtraError: orbax wrote the checkpoint, but isn't installed.
       serialization.InvalidBytesError: (a ValueError) the file is cut off, or is something else.
     """
     accepted(
@@ -300,7 +300,7 @@ def available_steps(
 
     Args:
       ckpt_dir: the folder.
-      prefix: what the files' names have before the number.
+      prefix: the part of the files' names before the number.
       step_type: `int` or `float`.
 
     Raises:
@@ -407,7 +407,7 @@ def _remove_others(
     for one in paths[:-keep]:
         with contextlib.suppress(ValueError):
             number = float(one[len(base) :])
-            # Step 0 isn't kept: nothing was learned yet.
+            # Step 0 isn't kept: nothing has been learned yet.
             if keep_every_n_steps and number and number - kept >= keep_every_n_steps:
                 kept = number
                 continue
@@ -430,9 +430,7 @@ def _is_orbax(folder: str) -> bool:
 
 def _restore_orbax(path: str, target: T, checkpointer: Any, transforms: object) -> T:
     if checkpointer is None:
-        checkpointer = _checkpointer(
-            f"restore_checkpoint: {path} is a folder, as orbax writes them"
-        )
+        checkpointer = _checkpointer(f"restore_checkpoint: {path} is a folder written by orbax")
     options = {} if transforms is None else {"transforms": transforms}
     if target is None:
         restored: T = checkpointer.restore(os.path.abspath(path), **options)
@@ -446,7 +444,7 @@ def _checkpointer(why: str) -> Any:
         library = import_module("orbax.checkpoint")
     except ModuleNotFoundError:
         raise MissingExtraError(
-            f"{why}, and orbax is not installed.",
+            f"{why}, but orbax is not installed.",
             hint="Install orbax-checkpoint, or pass an orbax_checkpointer.",
         ) from None
     return library.PyTreeCheckpointer()

@@ -1,8 +1,8 @@
 """Finds the layer at which a model's outputs diverge from those of the same model in PyTorch.
 
-Both tables of intermediate results are matched by name: ours has what `nnx.capture` or linen's
-`capture_intermediates` returns, the other one what forward hooks gave. Rows have the order in which
-PyTorch's layers ended, so that the first row that differs is the innermost layer at fault.
+Two tables of intermediate results are matched by name: ours, from `nnx.capture` or linen's
+`capture_intermediates`, and PyTorch's, from forward hooks. Rows are in the order in which PyTorch's
+layers ended, so the first row that differs is the innermost layer at fault.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ def compare_intermediates(
 
     Args:
       ours: the state that `nnx.capture(model, method_outputs=nnx.Intermediate)` returns, linen's
-        variables of a call with `capture_intermediates=True`, or any nested mapping of arrays. Of
-        several calls to a layer, the first is compared.
+        variables from a call with `capture_intermediates=True`, or any nested mapping of arrays. If
+        a layer is called several times, the first call is compared.
       theirs: names of PyTorch's layers -> their outputs, in the order in which the layers ended,
-        as forward hooks give them. Of several outputs in a tuple, the first is compared.
+        as forward hooks give them. If the output is a tuple, its first item is compared.
       rename: PyTorch's names -> ours, as in `from_torch`.
       ignore: patterns of the names of PyTorch's layers that are not compared, such as a projection
         that is part of one of our layers: "*.attention.self".

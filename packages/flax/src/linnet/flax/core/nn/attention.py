@@ -154,7 +154,7 @@ def multi_head_dot_product_attention(
       padding_mask, key_padding_mask: [batch, *attention dimensions, 1], False for padding in the
         queries and the keys; by default the keys have the mask of the queries.
       segmentation, key_segmentation: [batch, *attention dimensions, 1]; positions attend only to
-        those of the same number.
+        those with the same number.
       cache: attends to the keys and values of earlier calls. Where "entry" is made in the
         collection "cache", it is a function of a shape [batch, *attention dimensions] that returns
         an empty `CacheEntry` to put in its place.
@@ -261,7 +261,7 @@ def _empty_cache(num_heads: int, depth: int) -> Callable[..., CacheEntry]:
 def _with_cache(
     scope: Scope, key: jax.Array, value: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Keys and values of all steps, of which this is one more, and which steps have been made."""
+    """Keys and values of all steps, this one included, and which steps have been made."""
     entry = scope.get_variable("cache", "entry")
     if not isinstance(entry, CacheEntry):
         raise errors.ArgumentError(

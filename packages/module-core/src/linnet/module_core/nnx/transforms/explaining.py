@@ -44,7 +44,7 @@ _times_made: Counter[object] = Counter()
 
 
 class Found(NamedTuple):
-    """What was at a place: a key that is equal for equals, and words for it."""
+    """What was at a place: a key that is equal for equal contents, and a description."""
 
     key: Any
     text: str
