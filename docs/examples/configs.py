@@ -4,7 +4,7 @@ A program that ignored an option would load the model, and compute something els
 So each option belongs to one of four groups:
 
 - those that the program reads, and honors;
-- those of which the programs compute one value only (`ONLY`): another value raises an error;
+- those that the programs support for one value only (`ONLY`): any other raises an error;
 - those without an effect on outputs (`HARMLESS`): of training, of generation, of files;
 - the rest, which no program knows: unless they are off, they cause a warning.
 

@@ -182,7 +182,7 @@ class Wav2Vec2(nnx.Module):
         self.head = nnx.Linear(width, letters, rngs=rngs) if letters else None
 
     def features(self, sounds: Any, lengths: Any = None) -> jax.Array:
-        """The features [B, T, W] of `sounds` [B, S], of which each has `lengths` [B] samples."""
+        """The features [B, T, W] of `sounds` [B, S], with `lengths` [B] samples each."""
         x, mask = jnp.asarray(sounds)[..., None], None
         for layer in self.convolutions:
             x = layer(x)

@@ -67,6 +67,9 @@ PHRASES = {
     r"\b(is|are) a part of\b": "is part of",
     r"\bseems? (the|an?|too) ": "seems to be",
     r"\b(says?|said|knows?|knew|learns?) of (it|them|an?|the|this|that|no|its)\b": "about",
+    r"\b(is|are|has an?|have an?) (?!\w+ly )\w+ already\b": "is already sorted",
+    r"\bunless given\b": "by default, 0; or (default: 0)",
+    r"\bits kin\b": "related functions",
     r"\b[Rr]eplac(e|es|ing) [^.,;:]{1,60} by (an?|ones?|its|their|the(?! time)|`)": "with",
 }
 
@@ -136,7 +139,8 @@ def test_each_phrase_is_one_that_can_be_found(phrase):
         "has not the; There are: a, b; exists already; something else than; "
         "broadcast to each other; another shape; meanwhile; Valid are; outside of; a handle on; "
         "fit each other; has got; another filter than; a call of `f`; of which none; "
-        "written otherwise; is a part of; seems the first; says of it; replaces x by an array\n"
+        "written otherwise; is a part of; seems the first; says of it; replaces x by an array; "
+        "is sorted already; 0 unless given; and its kin\n"
         "  rate: of the layer\n  axes: for each argument an axis"
     )
     assert re.search(phrase, examples, re.MULTILINE)

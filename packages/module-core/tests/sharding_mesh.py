@@ -125,7 +125,7 @@ def run(style, make, layouts):
 
 
 class Divided(nnx.Module):
-    """A model of which only the optimizer's state is divided."""
+    """A model in which only the optimizer's state is divided."""
 
     def __init__(self, rngs):
         def block(rngs):

@@ -18,9 +18,9 @@ class RNNCellBase(Module):
     how many of an input's last dimensions are not batch dimensions.
 
     A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which takes all steps at once,
-    time first, and returns the last carry (of each sequence, if there are lengths) and the outputs;
-    or None if its fields require single steps. `RNN` calls it instead of a scan if the same class
-    also defines `__call__`, so a subclass that changes the step is scanned.
+    time first. It returns the last carry (of each sequence, if there are lengths) and the outputs,
+    or None if the cell's fields require single steps. `RNN` calls it instead of a scan if the same
+    class also defines `__call__`, so a subclass that changes the step is scanned.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.layers_recurrent.linen import RNN

@@ -19,7 +19,7 @@ from linnet.nnx.transforms.compilation import *  # noqa: F403
 
 Specs = Any
 
-# Programs ask whether a function is jitted already. Both modes of Flax have a class for it.
+# Programs ask whether a function is already jitted. Both modes of Flax have a class for it.
 JitWrapped = SimpleJitWrapped = Jitted
 SimpleJitPartialWrapped = JitPartial
 SimpleCompiled = Compiled

@@ -226,7 +226,7 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
 
     Args:
       items: the pairs.
-      sort: whether to sort them; False if they are sorted already.
+      sort: whether to sort them; False if they are already sorted.
     """
 
     __slots__ = ("_paths", "_values")
