@@ -400,7 +400,7 @@ class TestCheckpoints:
             checkpoints.restore_checkpoint(tmp_path, None)
         with (
             config.temp_flip_flag("use_orbax_checkpointing", True),
-            pytest.raises(errors.MissingExtraError, match="orbax_checkpointing is on, and"),
+            pytest.raises(errors.MissingExtraError, match="orbax_checkpointing is on, but"),
         ):
             self.save(tmp_path, 3)
         assert self.save(tmp_path, 3) == ["checkpoint_3"]
