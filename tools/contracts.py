@@ -1,6 +1,7 @@
 """The contract of every layer: one test for each promise, over a table of layers.
 
-This module knows no package: the rows of a table name shapes, and the promises follow from them.
+This module doesn't depend on the packages: the rows of a table give shapes, from which the promises
+follow.
 pytest finds it through the setting `pythonpath`. A test module with
 
     from contracts import *
@@ -222,7 +223,7 @@ def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
     classes = {
         c
         for c in vars(here.MODULES).values()
-        # What cannot be called is a base class.
+        # A class that cannot be called is a base class.
         if inspect.isclass(c)
         and issubclass(c, Module)
         and any("__call__" in vars(b) for b in c.mro())

@@ -1,4 +1,4 @@
-"""Fixtures that the tests of several packages use; a conftest.py takes those that it wants."""
+"""Fixtures that the tests of several packages use; a conftest.py imports those that it needs."""
 
 import contextlib
 import gc
@@ -110,8 +110,8 @@ sys.exit(failed)
 def run_afresh(*programs: str, **environment: str) -> None:
     """Runs programs in one new process; each begins without any linnet module loaded.
 
-    For what a program must see in a new process, such as what an import loads. Starting one with
-    jax takes seconds, so all programs of a package share it; other libraries that one of them
+    This is for tests that need a new process, such as one of what an import loads. Starting one
+    with jax takes seconds, so all programs of a package share it; other libraries that one of them
     loads remain loaded for the next.
 
     Args:

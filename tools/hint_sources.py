@@ -137,7 +137,7 @@ def _parameter(value: ast.expr, place: _Place) -> tuple[Function, str] | None:
 
 
 def _texts(value: ast.expr, place: _Place, on_the_way: tuple[ast.AST, ...] = ()) -> list[str]:
-    """The possible texts of an expression, both of a conditional one; none if it is not a text.
+    """The possible texts of an expression: both for a conditional one, none if it is not a text.
 
     Args:
       value: the expression.

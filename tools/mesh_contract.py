@@ -57,7 +57,7 @@ def failures(linen: Path, nnx: Path) -> list[str]:
     Args:
       linen: a test module that has the table of linen layers as `LAYERS`.
       nnx: one that has the table of nnx layers. For meshes with explicit axes and for parameters
-        that are split these are traced, which shows how results are split, but not compiled: the
+        that are split, these are traced, which shows how results are split, but not compiled: the
         arithmetic is the same.
     """
     done = subprocess.run(

@@ -134,9 +134,10 @@ def batch_of(tokens: np.ndarray, size: int, length: int, rng: np.random.Generato
 
 
 def windows(tokens: np.ndarray, length: int) -> np.ndarray:
-    """All of it as passages [N, length], each beginning with the last character of the one before.
+    """A text as passages [N, length], each beginning with the last character of the one before.
 
-    So each character but the first is predicted once; the last few that fill no passage are not.
+    So each character except the first is predicted once, and the last few, which don't fill a
+    passage, are not predicted.
     """
     count = (len(tokens) - 1) // (length - 1)
     return tokens[np.arange(count)[:, None] * (length - 1) + np.arange(length)]

@@ -3,15 +3,15 @@
     python docs/examples/llama.py [CHECKPOINT]
 
 CHECKPOINT is a folder with config.json and model.safetensors, which may be several files. If it is
-omitted, a tiny model with random weights is loaded. One class serves for Llama, Mistral, Qwen 2 and
+omitted, a tiny model with random weights is loaded. One class implements Llama, Mistral, Qwen 2 and
 3, Gemma 1 to 3, Phi-3, Granite and Seed-OSS: their sizes and options are in config.json, and the
-names of the tensors show which parts they have. An option that isn't honored raises an error. The
+names of the tensors show which parts they have. An option that isn't supported raises an error. The
 layers are traced and compiled once (`nnx.Repeat`), or, if they alternate, once for each kind.
 
 The program generates twelve tokens after each of two prompts, with a cache. It then trains low-rank
 adapters (LoRA, arXiv:2106.09685) on a text, adds them to the kernels, and saves a folder that
-transformers can open: what was not trained is the same bit for bit. If CHECKPOINT has an
-expected.npz, outputs are compared with PyTorch's. The program needs linnet and optax.
+transformers can open: parameters that were not trained are the same bit for bit. If CHECKPOINT has
+an expected.npz, outputs are compared with PyTorch's. The program needs linnet and optax.
 
 Shapes: B batch, T time (tokens), W width, V tokens of the vocabulary.
 """
@@ -52,7 +52,7 @@ NAMES |= {".q_norm": "query_ln", ".k_norm": "key_ln"}
 # Gemma 2 and 3 also normalize what a layer returns.
 AROUND = {".post_attention_layernorm": "attention_post_norm"}
 AROUND |= {".pre_feedforward_layernorm": "post_attention_layernorm"}
-# The last of so many layers sees all tokens, in configurations that don't say it.
+# The last of every so many layers sees all tokens, if the configuration doesn't say which do.
 PATTERNS = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4, "exaone4": 4, "olmo3": 4, "gpt_oss": 2}
 IGNORED = ["*/lora_?", "*.inv_freq"]
 Ids = jax.Array | np.ndarray
@@ -81,7 +81,7 @@ class Checkpoint(NamedTuple):
         return next(np.dtype(tensor.dtype) for tensor in self.tensors.values())
 
     def known(self, program: str, families: Sequence[str], spellings: Any = None) -> "Checkpoint":
-        """The same, with a configuration that notices what a program doesn't read."""
+        """A copy whose configuration reports the options that the program doesn't read."""
         return Checkpoint(Config(self.config, program, families, spellings), self.tensors)
 
     def names(self) -> dict[str, str]:
@@ -116,7 +116,7 @@ def kinds_of(config: Mapping[str, Any], length: int | None = None) -> list[dict[
 
 
 def soft_cap_of(config: Config) -> float | None:
-    """The bound of attention's logits, which Gemma 3 no longer has."""
+    """The bound on the attention logits, which Gemma 3 no longer has."""
     if config["model_type"] == "gemma3_text":
         config.one_of("attn_logit_softcapping", [None])
     cap: float | None = config.get("attn_logit_softcapping")
@@ -133,7 +133,7 @@ def kind_of(layer_type: str) -> bool:
 
 
 def trained_length(config: Mapping[str, Any]) -> int | None:
-    """The number of tokens from which on rotary positions are others; None if there is none."""
+    """The number of tokens beyond which rotary positions change; None if they never change."""
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type")) not in ("longrope", "su", "dynamic"):
         return None
@@ -142,7 +142,7 @@ def trained_length(config: Mapping[str, Any]) -> int | None:
 
 
 def require_fixed_positions(config: Config) -> None:
-    """Checks that rotary positions don't depend on the length, for programs without such ones."""
+    """Checks that rotary positions don't depend on the length, which some programs require."""
     if trained_length(config) is not None:
         rope = config.get("rope_parameters") or config["rope_scaling"]
         raise ValueError(
@@ -160,7 +160,7 @@ class Block(nnx.Module):
     Args:
       kind: the options of attention in which layers may differ.
       of: the checkpoint, which has the sizes and shows which parts exist.
-      rank: of adapters around the projections of attention; 0 for none.
+      rank: the rank of adapters around the projections of attention; 0 for none.
     """
 
     def __init__(self, kind: dict[str, Any], of: Checkpoint, rank: int, *, rngs: nnx.Rngs) -> None:
@@ -185,7 +185,7 @@ class Block(nnx.Module):
         )
         named = "hidden_activation" if config.get("hidden_activation") else "hidden_act"
         act = config.one_of(named, ACTIVATIONS)
-        if config["model_type"] == "gemma" and config[named] == "gelu":  # says so, and means
+        if config["model_type"] == "gemma" and config[named] == "gelu":  # but it means
             act = ACTIVATIONS["gelu_pytorch_tanh"]
         config.knows("hidden_act")
         glu = partial(nnx.GLU, activation=act, use_bias=of.has("up_proj.bias"))
@@ -304,9 +304,9 @@ def next_tokens(reader: Decoder, tokens: Ids, lengths: Ids) -> jax.Array:
 def write(model: Decoder, prompts: Sequence[np.ndarray], count: int) -> np.ndarray:
     """The likeliest `count` tokens after each prompt, which may differ in length: [B, count].
 
-    Some models have other rotary positions for long texts. Once a text has become long, it is read
-    again with these. With "dynamic" scaling, they are those of the final length; PyTorch's change
-    with each token.
+    Some models have different rotary positions for long texts. Once a text has become long, it is
+    read again with these. With "dynamic" scaling, they are those of the final length; in PyTorch,
+    they change with each token.
     """
     longest = max(len(prompt) for prompt in prompts)
     short = count if model.trained is None else max(0, model.trained + 1 - longest)
@@ -383,7 +383,7 @@ def try_out(model: Any, of: Checkpoint, folder: Path, seed: int) -> np.ndarray:
     Args:
       model: a decoder.
       of: its checkpoint.
-      folder: that of the checkpoint; if it has an expected.npz, the prompts are from there.
+      folder: the checkpoint's folder; if it has an expected.npz, the prompts are from there.
       seed: draws the prompts otherwise.
 
     Returns:

@@ -2,8 +2,8 @@
 
     python docs/examples/nnx_char_gpt.py
 
-The text is that of char_transformer.py, by characters. In `linnet.nnx` the model holds its
-parameters, its random streams and, where it writes, its caches of keys and values: the prompt goes
+The text is that of char_transformer.py, in characters. In `linnet.nnx` the model holds its
+parameters, its random streams and, when it writes, its caches of keys and values: the prompt goes
 in at once, and each further character costs one step of length 1. Orbax saves all that training
 needs; another process resumes it, and its next losses are the same to the last bit, Dropout
 included. The model stays in the folder, where nnx_lora.py finds it. The final figure is how many
@@ -214,7 +214,7 @@ print(json.dumps(next_losses(model, optimizer, load_text(), settings)))
 
 
 def losses_elsewhere(folder: Path) -> list[float]:
-    """The losses of a new process that knows the checkpoint and nothing else."""
+    """The losses of a new process that gets nothing but the checkpoint."""
     result = subprocess.run(
         [sys.executable, "-c", RESUMING, str(folder)],
         check=True,
@@ -305,7 +305,7 @@ def draw(
 
 
 def settings_of(tiny: bool, vocabulary: int, seed: int, steps: int | None = None) -> Settings:
-    """The sizes of the model that learns, or of the tiny one."""
+    """The sizes of the full model, or of the tiny one."""
     if tiny:
         return Settings(vocabulary, 1, 2, 16, 64, batch=4, steps=steps or 20, seed=seed)
     return Settings(vocabulary, 3, 4, 128, 128, batch=16, steps=steps or 1000, seed=seed)
@@ -354,7 +354,7 @@ def main() -> int:
     save(checkpoint, model, optimizer, settings)
     here = next_losses(model, optimizer, text, settings)
     elsewhere = losses_elsewhere(checkpoint)
-    assert here == elsewhere, f"resumed with {elsewhere}, went on here with {here}"
+    assert here == elsewhere, f"losses when resumed {elsewhere}, and when continued here {here}"
     print(f"saved      {checkpoint}")
     print(f"next here  {' '.join(f'{loss:.9f}' for loss in here)}, the losses of three more steps")
     print(f"resumed    {' '.join(f'{loss:.9f}' for loss in elsewhere)}, in a new process: the same")

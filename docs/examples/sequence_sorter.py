@@ -171,7 +171,7 @@ def accuracy_by_length(state: TrainState, count: int, seed: int) -> np.ndarray:
 def draw(
     path: Path, curve: list[Point], shares: np.ndarray, example: Batch, probabilities: np.ndarray
 ) -> None:
-    """The learning curve, the share that is sorted by length, and one sequence being sorted."""
+    """The learning curve, the share sorted for each length, and one sequence being sorted."""
     with matplotlib.style.context("default"):
         # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 7), dpi=150, layout="constrained")

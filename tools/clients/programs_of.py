@@ -1,4 +1,4 @@
-"""The programs, and the settings in their heads."""
+"""The programs, and the settings in their headers."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def programs() -> list[Program]:
 
 
 def read(path: Path) -> Program:
-    """A program, from its head.
+    """A program, from its header.
 
     Raises:
-      ValueError: the head is missing, lacks a pin, or has an unknown key.
+      ValueError: the header is missing, lacks a pin, or has an unknown key.
     """
     text = _text(path)
     found = HEAD.search(text)
     if not found:
-        raise ValueError(f"{path.name} has no head `# /// script` (PEP 723)")
+        raise ValueError(f"{path.name} has no header `# /// script` (PEP 723)")
     head = tomllib.loads(re.sub(r"^# ?", "", found.group(1), flags=re.MULTILINE))
     settings = head["tool"]["linnet"]
     if unknown := set(settings) - KEYS:

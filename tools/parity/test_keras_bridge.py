@@ -45,7 +45,7 @@ def rnn(nn):
     class Net(nn.Module):
         @nn.compact
         def __call__(self, inputs, training=False):
-            cell = nn.GRUCell(5, activation_fn=nn.relu)  # stepped through, and so bit for bit
+            cell = nn.GRUCell(5, activation_fn=nn.relu)  # computed step by step, so bit for bit
             x = nn.Embed(7, 4)(inputs["ids"].astype("int32"))
             x = nn.RNN(cell)(x + inputs["x"])
             return nn.Dropout(0.3, deterministic=not training)(x), x[:, -1]

@@ -79,7 +79,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "from_linen.md"
 
 
 def resolve(path):
-    """What `path` names, whether its modules are imported yet or not."""
+    """What `path` names, whether or not its modules have been imported."""
     first, *rest = path.split(".")
     value, name = importlib.import_module(first), first
     for part in rest:

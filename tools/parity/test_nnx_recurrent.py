@@ -48,7 +48,7 @@ def state_of(library, module):
 
 
 def cells(name, **options):
-    """The cell of both libraries, and the streams that it was made from."""
+    """The cell in both libraries, and the streams that it was made from."""
     streams = [library.Rngs(7, carry=3) for library, _ in BOTH]
     made = [
         getattr(package, name)(D, H, bias_init=normal, rngs=rngs, **options)

@@ -25,7 +25,7 @@ def model_of(library):
 
 
 def gradients(library, model):
-    """The same gradient for both: of a fixed function of the variables' values."""
+    """The same gradient for both: that of a fixed function of the variables' values."""
     return library.map_state(
         lambda _, v: v.replace(jnp.sin(v[...])), library.state(model, library.Param)
     )

@@ -1,8 +1,8 @@
 """Normalization: bit for bit what Flax computes.
 
-Each case is a norm built the same way from both libraries. Variables are compared bit by bit;
-outputs and new statistics too, eager with eager and jitted with jitted (fusion changes rounding, so
-never across), gradients within rounding.
+Each case is a norm built the same way from both libraries. Variables, outputs and new statistics
+are compared bit by bit: eager with eager and jitted with jitted, since fusion changes rounding.
+Gradients are compared within rounding.
 
 Where Linnet is meant to differ, the last section says how: there Flax's numbers are NaN, weighted
 wrongly, or rounded to half precision on the way.

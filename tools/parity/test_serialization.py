@@ -80,7 +80,7 @@ def both(plan):
 
 
 def text(x):
-    """A tree as text in which order, classes, dtypes and all digits show."""
+    """A tree as text that shows order, classes, dtypes and all digits."""
     with np.printoptions(threshold=10**6, floatmode="unique"):
         return repr(x)
 

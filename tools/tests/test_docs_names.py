@@ -1,4 +1,4 @@
-"""Code within the sentences and tables of pages names what exists; an expression runs.
+"""Code within the sentences and tables of pages names existing objects; an expression runs.
 
 Blocks are run by `test_docs_blocks`. A name such as `nnx.view` in a sentence is looked up here, and
 in the tables of the pages for people who come from other libraries, each piece of code in the

@@ -104,7 +104,7 @@ def run_all(folder, *runs):
 
 
 def check_results(name, folder, printed, *others):
-    """One complete picture and no other file, but those of other programs that wrote there.
+    """One complete picture and no other file, except those of other programs that wrote there.
 
     The output gives the picture's path and the final figure.
     """

@@ -1,4 +1,4 @@
-"""Which hints are read from a package's sources, and that none is passed over."""
+"""Which hints are read from a package's sources, and that none is overlooked."""
 
 from pathlib import Path
 from textwrap import dedent

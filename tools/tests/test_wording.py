@@ -75,7 +75,7 @@ PHRASES = {
 
 # By file or folder.
 EXCEPTIONS = {
-    # Measured against the same written without a library.
+    # Measured against the same models written without a library.
     "docs/guides/plain_functions.md": [r"\bby hand\b"],
     "packages/module-core/tests/test_sharding.py": [r"\bby hand\b"],
     # The text of a hint.

@@ -1,10 +1,10 @@
 """What a search of the site finds, according to the built index and the theme's ranking.
 
-The theme searches in the browser with lunr: each word of a query is the beginning of one in the
-texts, titles weigh 1000 times as much as text, and a page's front matter may boost it. Texts and
-queries are divided into words at the separators that mkdocs.yml sets. A page counts more than a
-section, and so does a result that has more of the query's words. Results of one page are shown
-together, at the rank of the best one. lunr for Python does the same with the same index.
+The theme searches in the browser with lunr: each word of a query matches the words that
+begin with it, titles weigh 1000 times as much as text, and a page's front matter may boost it.
+Texts and queries are divided into words at the separators that mkdocs.yml sets. A page counts more
+than a section, and so does a result that has more of the query's words. Results of one page are
+shown together, at the rank of the best one. lunr for Python does the same with the same index.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _index(file: Path) -> tuple[Any, re.Pattern[str]]:
     builder.pipeline.reset()  # the theme indexes words as they are, not their stems
     builder.pipeline.add(stop_word_filter)
     builder.search_pipeline.reset()
-    builder.b(0)  # and counts words whatever the length of a text
+    builder.b(0)  # and counts words regardless of the length of a text
     return lunr(ref="location", fields=fields, documents=boosted, builder=builder), separator
 
 

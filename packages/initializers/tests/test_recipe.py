@@ -97,7 +97,7 @@ def test_an_initializer_cannot_be_changed():
 
 
 def test_equal_initializers_are_traced_once(monkeypatch):
-    """Twelve equal layers draw with twelve calls to one traced function."""
+    """Twelve identical layers draw with twelve calls to one traced function."""
     traces = []
     real = jax.nn.initializers.lecun_normal
 

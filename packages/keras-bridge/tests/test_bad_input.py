@@ -247,7 +247,7 @@ def test_errors_of_linnet_keep_their_place_and_their_hint():
 
 
 def test_another_backend_is_refused_when_a_layer_is_made():
-    """And importing the layers needs neither a style of modules nor TensorFlow."""
+    """Importing the layers needs neither a style of modules nor TensorFlow."""
     program = """
 import sys
 import textwrap

@@ -1,4 +1,4 @@
-"""What a call does with state, keys, dtypes and what is sown."""
+"""What a call does with state, keys, dtypes and sown values."""
 
 import warnings
 

@@ -163,7 +163,7 @@ def _slope_of_bias(options, gradient, weights, step):
 
 
 def test_dropout_drops_weights_that_a_window_leaves():
-    """Kept weights are counted by the sum of ones: no more than are visible, on average as many."""
+    """With values of 1, the outputs show that half of the visible weights are kept, on average."""
     options = {"window": 4, "is_causal": True, "sinks": jnp.zeros(H), "soft_cap": 2.0}
     query, key, value = jnp.zeros((B, K, H, D)), jnp.zeros((B, K, 2, D)), jnp.ones((B, K, 2, E))
 

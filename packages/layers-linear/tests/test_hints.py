@@ -245,7 +245,7 @@ REMEDIES = [
         filled=("-1", "0"),
     ),
     Remedy(
-        "It has the kernel's batch and feature dimensions.",
+        "It must have the kernel's batch and feature dimensions.",
         lambda: functional.dense_general(
             jnp.ones((2, 3, 5)), jnp.ones((2, 5, 4)), jnp.ones(4), axis=-1, batch_dims=0
         ),

@@ -119,7 +119,7 @@ REMEDIES = [
         lambda: [momentum(0.99), momentum(0.9)],
     ),
     Remedy(
-        "It has the inputs' sizes along the feature axes, in ascending order.",
+        "It must have the inputs' sizes along the feature axes, in ascending order.",
         lambda: functional.layer_norm(X, jnp.ones(4)),
         lambda: functional.layer_norm(X, ONES),
     ),
@@ -129,7 +129,7 @@ REMEDIES = [
         lambda: [functional.layer_norm(X + 0j), functional.layer_norm(X + 0j, dtype="complex64")],
     ),
     Remedy(
-        "It has the inputs' sizes along the feature axes. Are these another layer's",
+        "It must have the inputs' sizes along the feature axes. Are these another layer's",
         lambda: functional.batch_norm(X, jnp.zeros(4), jnp.ones(4)),
         lambda: functional.batch_norm(X, ZEROS, ONES),
     ),
@@ -152,7 +152,7 @@ REMEDIES = [
         lambda: functional.spectral_norm(X, ONES[None]),
     ),
     Remedy(
-        "It has the weights' sizes along the feature axes, in ascending order.",
+        "It must have the weights' sizes along the feature axes, in ascending order.",
         lambda: functional.weight_norm(X[0], jnp.ones(4)),
         lambda: functional.weight_norm(X[0], ONES),
     ),

@@ -36,7 +36,7 @@ PYRIGHT = {"typeCheckingMode": "strict", "reportMissingTypeStubs": False}
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with all files, as a user's project."""
+    """A folder with all files, like a user's project."""
     for file in FILES:
         shutil.copy(file, tmp_path)
     return tmp_path

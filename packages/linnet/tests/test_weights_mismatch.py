@@ -130,7 +130,7 @@ def test_flattened_of_another_name():
 
 
 def test_variables_without_tensors():
-    """What is added to a loaded model keeps its values."""
+    """Variables that are added to a loaded model keep their values."""
     state_dict, [x], [expected] = case("linear")
     layer = nnx.LoRALinear(5, 7, lora_rank=2, rngs=nnx.Rngs(0))
     refused(ArgumentError, layer, state_dict, "no tensor for lora/lora_a")

@@ -74,7 +74,7 @@ def test_a_file(tmp_path, read, kind, split, dtype):
 
 @pytest.mark.parametrize(("wasted", "band"), [(0, 1), (48, 100), (10**6, 1), (10**6, 300)])
 def test_parts(tmp_path, monkeypatch, wasted, band):
-    """Checks for every part whether its rows are read one by one or with their neighbors."""
+    """Checks, for every part, whether its rows are read one by one or with their neighbors."""
     module = "linnet.module_core.weights.safetensors"
     monkeypatch.setattr(f"{module}._WASTED", wasted)
     monkeypatch.setattr(f"{module}._BAND", band)

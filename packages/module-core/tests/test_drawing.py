@@ -47,7 +47,7 @@ class Block(nn.Module):
 
 
 class Net(nn.Module):
-    """Nested modules, one that is called three times, and a parameter of its own."""
+    """Nested modules, one of which is called three times, and a parameter of its own."""
 
     def setup(self):
         self.block = Block()

@@ -91,7 +91,7 @@ LIFTED = {
     "remat": lambda x: remat(Layer)()(remat(Layer)()(x)),
     "vmap": lambda x: batched(Layer)()(x[None]),
     "vmap that shares": lambda x: batched(Layer, False, params=None, batch_stats=None)()(x[None]),
-    "vmap of equal layers": lambda x: batched(Layer, False, params=1)()(jnp.stack([x, x])),
+    "vmap of identical layers": lambda x: batched(Layer, False, params=1)()(jnp.stack([x, x])),
     "scan": lambda x: looped(Layer)(x, None),
     "scan, last axis": lambda x: looped(Layer, -1)(x, None),
     "scan of remat": lambda x: looped(remat(Layer))(x, None),

@@ -1,4 +1,4 @@
-"""Every hint about nnx objects, followed to the letter; other files here test its subfolders."""
+"""Every hint about nnx objects, followed to the letter; other files test those of subfolders."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def restored():
 
 
 def called(transform, module):
-    """A call that changes the module under a transform, whose function has it in its closure."""
+    """A call to a transformed function that changes a module in its closure."""
     return transform(lambda x: module(x))(X)
 
 
@@ -532,7 +532,7 @@ ADVICE = [  # which is part of a message
         lambda: with_metadata(rate=2),
     ),
     Remedy(
-        "A stream named 'default' (nnx.Rngs(0)) serves for every missing stream.",
+        "A stream named 'default' (nnx.Rngs(0)) replaces every missing stream.",
         lambda: nnx.Rngs(params=0).dropout(),
         lambda: nnx.Rngs(0).dropout(),
     ),

@@ -1,4 +1,4 @@
-"""nnx.jit: whatever is done to modules, inside or between calls, works as without it."""
+"""nnx.jit: whatever is done to modules, inside or between calls, works as it does without it."""
 
 import gc
 import weakref

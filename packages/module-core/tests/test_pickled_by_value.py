@@ -95,7 +95,7 @@ def output(model, *args):
 
 
 def used(model):
-    """A model that has run here: what was compiled stays behind."""
+    """A model that has run here; its compiled programs are not sent."""
     model.init(jax.random.key(0), X)
     return model
 

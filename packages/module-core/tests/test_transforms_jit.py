@@ -261,7 +261,7 @@ def test_a_shared_module_is_compiled_once():
     assert traces.count == 1
 
 
-# Handles on variables.
+# Handles to variables.
 
 LIFTS = {
     "jit": nn.jit,

@@ -128,10 +128,10 @@ def test_every_lifted_transform_is_in_the_table():
 @pytest.mark.parametrize("lifted", LIFTED)
 def test_what_is_written_is_refused_and_what_is_read_is_not(lifted, plain):
     if (lifted, plain) == ("while_loop", "grad"):
-        return  # jax has no gradient of such a loop
+        return  # jax cannot differentiate such a loop
     call = LIFTED[lifted]
     bound = Outer().bind(STATE, mutable=True)
-    for _ in range(2):  # the second time, what is compiled is known
+    for _ in range(2):  # the second time, compiled programs are reused
         with pytest.raises(JaxTransformError, match='"(total|made)" in collection "state"'):
             PLAIN[plain](lambda x: call(bound, x, True))
         after = bound.variables

@@ -77,7 +77,7 @@ FORMS: dict[str, Callable[[Path], object]] = {
 
 
 def peak(form: str, path: str) -> int:
-    """The most bytes by which the process grows, which must be a new one."""
+    """The peak growth of the process, which must be a new one, in bytes."""
     np.asarray(jax.numpy.zeros(2) + 1)  # the device exists
     importlib.import_module("safetensors.numpy")
     before = _memory("VmRSS")

@@ -141,7 +141,7 @@ def _init_by_hand(key: Array, x: Array, *, blocks: int) -> Params:
 
 @functools.cache
 def check_agreement() -> None:
-    """Checks that all forms compute the same, so that their costs can be compared.
+    """Checks that all forms compute the same values, so that their costs can be compared.
 
     Raises:
       RuntimeError: they don't.

@@ -1,8 +1,8 @@
 """A pre-norm transformer with causal attention, in three forms, and its layers in a scan.
 
-Linnet's and Flax's forms have the same source, with different `nn`. The hand-written one takes the
-same parameters and does the same arithmetic with `jax.numpy` as usual; its dropout keys come from
-`fold_in` with the numbers of the layer and of the dropout in it.
+Linnet's and Flax's forms have the same source, with a different `nn`. The hand-written one takes
+the same parameters and does the same arithmetic with `jax.numpy` as usual; its dropout keys come
+from `fold_in` with the numbers of the layer and of the dropout in it.
 
 B batch, T tokens, D features, H heads, F hidden features
 """
@@ -45,7 +45,7 @@ def model(form: str, layers: int = LAYERS, *, scanned: bool = False) -> Model:
 def made(
     form: str, layers: int = LAYERS, *, repeated: bool = False, scanned: bool = False
 ) -> Model:
-    """The same without checking that all forms agree, for a process that has compiled nothing.
+    """The model, without a check that all forms agree, for a process that has compiled nothing.
 
     Args:
       form: the library, or hand-written.
@@ -219,7 +219,7 @@ def _norm_parameters() -> Params:
 
 @functools.cache
 def check_agreement(scanned: bool) -> None:
-    """Checks that all forms compute the same, so that their costs can be compared.
+    """Checks that all forms compute the same values, so that their costs can be compared.
 
     Raises:
       RuntimeError: they don't.
@@ -232,10 +232,10 @@ def check_agreement(scanned: bool) -> None:
         same = jnp.allclose(jax.jit(made.evaluate)(params, x, key), expected, rtol=1e-4, atol=1e-4)
         shapes = jax.eval_shape(made.init, key, x)
         if not same or jax.tree.map(jnp.shape, shapes) != jax.tree.map(jnp.shape, params):
-            raise RuntimeError(f"The transformer by {form} differs from the hand-written one.")
+            raise RuntimeError(f"The transformer in {form} differs from the hand-written one.")
         # The hand-written dropout draws different keys, so the size of its effect is compared.
         change, spread = (
             jnp.std(jax.jit(m.train)(params, x, key) - expected) for m in (made, forms[BY_HAND])
         )
         if not 0.5 < change / spread < 2.0:
-            raise RuntimeError(f"Dropout by {form} differs from the hand-written one.")
+            raise RuntimeError(f"Dropout in {form} differs from the hand-written one.")

@@ -27,6 +27,6 @@ def register_exclusion(path: str) -> None:
     """Removes the frames of another file from tracebacks, too.
 
     Args:
-      path: the file's, as tracebacks show it: `__file__` of a module.
+      path: the path of the file, as tracebacks show it: `__file__` of a module.
     """
     leave_out(path)

@@ -1,8 +1,8 @@
 """Represents initializers by the calls that made them.
 
 Initializers of `linnet.initializers` record the call. Those of `jax.nn.initializers` are closures
-over the arguments of their factory, which works as well if the closure contains only arguments;
-otherwise the call is unknown, and the initializer is rejected like any closure.
+over the arguments of their factory, so the call is known if the closure contains only arguments;
+otherwise it is unknown, and the initializer is rejected like any closure.
 """
 
 from __future__ import annotations

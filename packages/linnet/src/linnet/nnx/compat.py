@@ -1,4 +1,4 @@
-"""The functions that walk graphs of objects, under the names that Flax has next to its tree mode.
+"""The functions that walk graphs of objects, under the names that Flax gives them.
 
 In Linnet, they always walk a graph: these are the functions of the same names in `linnet.nnx`.
 """

@@ -71,7 +71,7 @@ class ParentKey(Generic[A]):
 
 @runtime_checkable
 class Indexable(Protocol):
-    """What has `object[key]`."""
+    """An object that supports `object[key]`."""
 
     def __getitem__(self, key: Key) -> Any: ...
 
@@ -180,8 +180,8 @@ class Cursor(Generic[A]):
           value: the new object.
 
         Returns:
-          The tree around the cursor with that change, and all that were made before; `value` itself
-          for the cursor of a whole tree.
+          The tree around the cursor with that change and all earlier ones; `value` itself for the
+          cursor of a whole tree.
 
         >>> cursor([1, (2, 3)])[1][0].set(7)
         [1, (7, 3)]
@@ -208,7 +208,7 @@ class Cursor(Generic[A]):
     def apply_update(self, update_fn: Callable[[str, Node], Node]) -> Cursor[A]:
         """Replaces every object inside for which a function returns a different object.
 
-        Objects are visited from the outside in, and what is inside a replaced one is not.
+        Objects are visited from the outside in; those inside a replaced object are not visited.
 
         Args:
           update_fn: takes the path, such as "encoder/layers/0", and the object; returns the same
@@ -468,7 +468,7 @@ def _require_editable(obj: Node, key: Key, access: AccessType) -> None:
         )
     elif not isinstance(obj, (Mapping, list, tuple)):
         raise ArgumentTypeError(
-            f"A part of {describe(obj)} can't be replaced by a cursor.",
+            f"A cursor can't replace a part of {describe(obj)}.",
             hint="Cursors follow mappings, lists, tuples, and dataclasses. Set the whole object.",
         )
     elif not item:

@@ -1,6 +1,6 @@
 """What `Repeat` means, in linen and in nnx.
 
-`Repeat(Block, n)(x)` computes what a Python loop over n equal layers computes:
+`Repeat(Block, n)(x)` computes what a Python loop over n identical layers computes:
 
     for layer in layers:              # layer 0, 1, ..., n - 1
         x = layer(x, *others)

@@ -46,10 +46,10 @@ def stack_layers(
 
     Args:
       tree: variables, an nnx state, an optimizer state, or any tree with such mappings in it.
-      layers: the path of a layer, with {i} for its number: "Block_{i}", or for a list in an nnx
-        module "layers/{i}".
-      stacked: the path of the stacked layers: "Repeat_0/block", "layers/block", or for the layers
-        of `nn.scan` "ScanBlock_0". With `layers_per_block`, {j} is the number of a layer in its
+      layers: the path of a layer, with {i} for its number: "Block_{i}", or, for a list in an nnx
+        module, "layers/{i}".
+      stacked: the path of the stacked layers: "Repeat_0/block", "layers/block", or, for the layers
+        of `nn.scan`, "ScanBlock_0". With `layers_per_block`, {j} is the number of a layer in its
         step: "Repeat_0/block_{j}".
       layers_per_block: as in `Repeat`.
       axis_name: the name of the layers' axis in partitioning metadata.
@@ -243,7 +243,7 @@ def _without(mapping: PyTree, path: tuple[str, ...], keys: Iterable[Any]) -> PyT
 
 
 def _with(mapping: PyTree, path: tuple[Any, ...], value: PyTree) -> PyTree:
-    """A copy with a value at a path, which may not be taken."""
+    """A copy with a value at a path, which must be free."""
     items = dict(mapping.items())
     first, *rest = path
     if rest:

@@ -81,7 +81,7 @@ def options_before(line: Sequence[str], behind: int) -> list[str]:
 
 
 def start_over(arguments: Sequence[str]) -> NoReturn:
-    """Replaces this process with Python with `arguments`."""
+    """Replaces this process with Python, started with `arguments`."""
     line = [sys.executable, *arguments]
     sys.stdout.flush()
     sys.stderr.flush()

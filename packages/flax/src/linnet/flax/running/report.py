@@ -65,7 +65,7 @@ class Clock(threading.local):
     calls: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
-        # What is still open began before; nothing can be part of what is long past.
+        # Intervals that are still open began earlier; the oldest are no longer part of any.
         self.past: deque[Interval] = deque(maxlen=10_000)
         # The kinds of the calls that are running: a module within a module isn't another call.
         self.open: set[str] = set()

@@ -72,7 +72,7 @@ def visible(
 
 
 def window_of(window: Any) -> tuple[int | None, int | None]:
-    """How many positions a query sees to the left and to the right, its own counted in both.
+    """How many positions a query sees to the left and to the right, each including its own.
 
     Raises:
       ArgumentError: a number is smaller than 1.

@@ -63,7 +63,7 @@ class CacheOptions:
     axes: tuple[str | None, ...] | None = None
 
     def capacity(self, length: int, left: int | None) -> int:
-        """The number of positions to allocate, for texts of a length and a window's left side.
+        """The number of positions to allocate for texts of this length and a window's left side.
 
         Raises:
           ArgumentError: a ring is wanted, but the window is not bounded to the left.
@@ -83,7 +83,7 @@ PLAIN_CACHE = CacheOptions()
 
 
 class Extended(NamedTuple):
-    """A cache after new positions, and the arguments for an attention of these to all.
+    """A cache after new positions, and the arguments for attention from these to all.
 
     Attributes:
       cache: the cache with the new positions.
@@ -191,8 +191,8 @@ def extend_cache(
 
     The arguments and errors are those of `append_to_cache`. Causal attention with the result's
     `query_offset` and `key_positions` lets each new token see itself and all before it. In a ring,
-    these are the positions stored so far and then the new ones, as the new ones may overwrite what
-    the first of them still sees.
+    these are the positions stored so far, followed by the new ones, since the new ones may
+    overwrite positions that the first of them still sees.
 
     >>> import jax.numpy as jnp
     >>> cache = init_cache((2, 4, 1, 2), (2, 4, 1, 2), per_row=True)

@@ -71,11 +71,12 @@ def dot_product_attention_weights(
       query_offset: the position of the first query among the keys; [*B] if each batch entry has its
         own.
       key_positions: positions of the keys, integers that broadcast to [*B, K]; None for 0, 1, ….
-      window: how many positions a query sees to the left and right, its own counted in both: w for
-        both sides, or a pair, in which None sets no limit. With `is_causal`, the last w keys.
+      window: how many positions a query sees to the left and to the right, each including its own:
+        w for both sides, or a pair, in which None sets no limit. With `is_causal`, a query sees the
+        last w keys.
       segment_ids: integers that broadcast to [*B, Q], such as the number of the text in a row of
         several; a query sees the keys of its own segment.
-      key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.
+      key_segment_ids: the same for the keys, [*B, K]; None for `segment_ids`.
       scale: the factor of the products of queries and keys; None for 1/√D.
       soft_cap: c, bounds the scaled products: c · tanh(x / c), before the bias is added (Gemma 2,
         arXiv:2408.00118).
@@ -192,11 +193,12 @@ def dot_product_attention(
       query_offset: the position of the first query among the keys; [*B] if each batch entry has its
         own.
       key_positions: positions of the keys, integers that broadcast to [*B, K]; None for 0, 1, ….
-      window: how many positions a query sees to the left and right, its own counted in both: w for
-        both sides, or a pair, in which None sets no limit. With `is_causal`, the last w keys.
+      window: how many positions a query sees to the left and to the right, each including its own:
+        w for both sides, or a pair, in which None sets no limit. With `is_causal`, a query sees the
+        last w keys.
       segment_ids: integers that broadcast to [*B, Q], such as the number of the text in a row of
         several; a query sees the keys of its own segment.
-      key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.
+      key_segment_ids: the same for the keys, [*B, K]; None for `segment_ids`.
       scale: the factor of the products of queries and keys; None for 1/√D.
       soft_cap: c, bounds the scaled products: c · tanh(x / c), before the bias is added (Gemma 2,
         arXiv:2408.00118).

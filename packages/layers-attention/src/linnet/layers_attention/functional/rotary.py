@@ -48,7 +48,7 @@ def rotary(
     interleaved: bool = False,
     scaling: Scaling | None = None,
 ) -> Array:
-    """Turns the features of queries or keys by angles in proportion to their positions.
+    """Turns the features of queries or keys by angles proportional to their positions.
 
     Angles, sines and the rotation are computed in float32, or in the type of `x` if it is wider:
     in bfloat16, positions beyond 256 would coincide.

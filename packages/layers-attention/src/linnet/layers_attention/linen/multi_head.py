@@ -97,8 +97,9 @@ class MultiHeadDotProductAttention(Module):
       num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
         (arXiv:2305.13245); None for `num_heads`.
       rotary: rotary positions of queries and keys, after their normalization; None for none.
-      window: how many positions a query sees to the left and right, its own counted in both: a
-        number, a pair, in which None sets no limit, or None. While decoding, the last ones.
+      window: how many positions a query sees to the left and to the right, each including its own:
+        a number, a pair (in which None sets no limit), or None. While decoding, a query sees the
+        last positions.
       scale: the factor of the products of queries and keys; None for 1/√D.
       soft_cap: c, bounds the scaled products: c · tanh(x / c).
       use_sinks: each head has a learned logit, a sink, that takes part in the softmax and has no
@@ -189,7 +190,7 @@ class MultiHeadDotProductAttention(Module):
           is_causal: query i sees only the keys up to i; faster than a causal mask.
           bias: broadcasts to [*B, H, Q, K], or a function of distances; added to the logits.
           segment_ids: integers that broadcast to [*B, Q]; a query sees the keys of its own segment.
-          key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.
+          key_segment_ids: the same for the keys, [*B, K]; None for `segment_ids`.
           positions: broadcasts to [*B, Q], for rotary positions; None for 0, 1, …, or, while
             decoding, those that follow the cached ones. Keys of other inputs are at 0, 1, ….
           lengths: while decoding with a cache per row, how many of the Q new positions of each row

@@ -94,7 +94,7 @@ def conv_transpose(
     out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
-    """Convolves `x`, with its positions spread by `strides`, with `kernel` and adds `bias`.
+    """Spreads the positions of `x` by `strides`, convolves with `kernel` and adds `bias`.
 
     Args:
       x: [*batch, *spatial, D], any number of batch dimensions.

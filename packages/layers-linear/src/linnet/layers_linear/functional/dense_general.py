@@ -155,6 +155,8 @@ def dense_general(
     )  # [*batch, *rest, *features]
     if bias is None:
         return y
-    same_shape(bias, bias_shape, "bias", hint="It has the kernel's batch and feature dimensions.")
+    same_shape(
+        bias, bias_shape, "bias", hint="It must have the kernel's batch and feature dimensions."
+    )
     ones = (1,) * (x.ndim - inner)
     return add_bias(y, bias, bias_shape[: len(batch)] + ones + features)

@@ -40,10 +40,10 @@ class Conv(Layer):
       strides: step between windows; an int, or one for each spatial dimension.
       padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), 'REPLICATE' (with the
         value at the edge), an int for all sides, or an int or (low, high) pair for each spatial
-        dimension. For one-dimensional convolutions 'CAUSAL' pads on the left, so that the output
+        dimension. For one-dimensional convolutions, 'CAUSAL' pads on the left, so that the output
         has the input's size.
-      input_dilation: spacing of the input's positions, zeros between them; an int, or one for each
-        spatial dimension.
+      input_dilation: spacing of the input's positions, with zeros between them; an int, or one for
+        each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
       feature_group_count: the number of groups into which the input's features are split.
       use_bias: adds a bias.

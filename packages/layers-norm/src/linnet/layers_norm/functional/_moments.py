@@ -248,7 +248,7 @@ def _require_shape(array: Array, expected: Shape, what: str, inputs: Shape) -> N
     if array.shape != expected:
         raise ShapeError(
             f"{what} has shape {array.shape}, expected {expected} for inputs of shape {inputs}.",
-            hint="It has the inputs' sizes along the feature axes, in ascending order.",
+            hint="It must have the inputs' sizes along the feature axes, in ascending order.",
         )
 
 

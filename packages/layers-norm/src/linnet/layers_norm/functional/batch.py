@@ -143,7 +143,7 @@ def check_statistics(shape: Shape, mean: Array, variance: Array, axis: Axes) -> 
                 f"{name} has shape {statistic.shape}, expected {expected} for inputs of shape "
                 f"{shape} with axis={axis!r}.",
                 hint=(
-                    "It has the inputs' sizes along the feature axes. Are these another "
+                    "It must have the inputs' sizes along the feature axes. Are these another "
                     "layer's statistics, or do the inputs have a different number of features "
                     "than at init?"
                 ),

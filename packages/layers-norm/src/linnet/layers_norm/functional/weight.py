@@ -56,7 +56,7 @@ def weight_norm(
         raise ShapeError(
             f"scale has shape {scale.shape}, expected {feature_shape} for weights of shape "
             f"{kernel.shape} with feature_axes={feature_axes!r}.",
-            hint="It has the weights' sizes along the feature axes, in ascending order.",
+            hint="It must have the weights' sizes along the feature axes, in ascending order.",
         )
     result_dtype = canonicalize_dtype(kernel, scale, dtype=dtype)
     # In float32 or wider: in float16 ε would be zero, and the gradient at zero infinite.

@@ -22,7 +22,7 @@ def laid_out_as(xs: Array, time_axis: int, carry: C, features: int = 1) -> C:
     """The carry, a tree of [*batch, ...], with its batch split like the batch of the inputs.
 
     Args:
-      xs: [*batch, *features], and time at `time_axis`.
+      xs: [*batch, *features], with time at `time_axis`.
       time_axis: which dimension of `xs` is time.
       carry: the carry; an entry without the batch dimensions stays as it is.
       features: number of feature dimensions.

@@ -1,4 +1,4 @@
-"""Between linen and nnx: modules of one as modules of the other, and their variables converted."""
+"""The bridge between linen and nnx: wraps modules of one style in the other, converts variables."""
 
 from linnet.module_core.bridge import AttrPriority as AttrPriority
 from linnet.module_core.bridge import ConversionError as ConversionError

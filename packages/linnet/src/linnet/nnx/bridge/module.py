@@ -1,4 +1,4 @@
-"""Modules that are written as in linen."""
+"""nnx modules that are written in the style of linen."""
 
 from linnet.module_core.bridge import AttrPriority as AttrPriority
 from linnet.module_core.bridge import Module as Module

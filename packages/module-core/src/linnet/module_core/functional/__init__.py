@@ -8,8 +8,8 @@
     y = apply(dense)(variables, x, 3)
 
 A module is such a function with a class around it, and both run on the same scopes: a module made
-with `parent=scope` is part of the function that made it. `lift` has jax's transforms for functions
-of a scope.
+with `parent=scope` is part of the function that made it. `lift` provides jax's transforms for
+functions of a scope.
 """
 
 from .calls import apply as apply

@@ -101,7 +101,7 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def partial_eval(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that computes what `fn` returns from inputs some of which are known only by shape.
+    """A function that computes what `fn` returns, with some inputs known only by shape.
 
     >>> import jax, jax.numpy as jnp
     >>> make = partial_eval(lambda key, x: jnp.ones(x.shape))

@@ -40,8 +40,8 @@ class Rule:
       save: converts variables to tensors.
       problem: (layer, tensors) -> why they can't be loaded, if that depends on their values.
       or_zeros: the variables are zeros if the state dict has none of the tensors, and has others of
-        the layer: biases that PyTorch's layer was made without, and ours always has.
-      outputs: the axis of the first tensor along which the layer's outputs are.
+        the layer: biases that PyTorch's layer was made without, but that ours always has.
+      outputs: the axis of the first tensor that runs over the layer's outputs.
     """
 
     torch: tuple[str, ...]
@@ -127,7 +127,7 @@ def _as_matrix(kernel: Numbers, inputs: int) -> Numbers:
 
 
 def divided(torch: str, ours: Sequence[str], *, of_kernel: bool) -> Rule:
-    """The outputs of several kernels [inputs, *outputs], or biases, below one another."""
+    """The outputs of several kernels [inputs, *outputs], or biases, joined along the first axis."""
 
     def load(
         layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
@@ -145,7 +145,7 @@ def divided(torch: str, ours: Sequence[str], *, of_kernel: bool) -> Rule:
 
 
 def grouped(torch: str, ours: Sequence[str], *, of_kernel: bool) -> Rule:
-    """Projections of attention, divided by key head: [K, G + 2, D] outputs.
+    """Projections of attention, grouped by key head: [K, G + 2, D] outputs.
 
     For each of K heads of keys, the tensor holds the G heads of queries that share it, its keys,
     and its values. With G = 1, queries, keys and values of a head follow one another. `ours` are
@@ -233,9 +233,9 @@ def convolution(torch: str, ours: str) -> Rule:
 def transposed_convolution(torch: str, ours: str) -> Rule:
     """The kernel of a transposed convolution, [in, out / groups, *window] in PyTorch.
 
-    PyTorch's is the kernel of the convolution whose transpose this is, as ours is with
-    `transpose_kernel`: [*window, out / groups, in]. Without it, ours is that of a convolution over
-    the dilated inputs, flipped and [*window, in / groups, out].
+    PyTorch stores the kernel of the convolution whose transpose this is. So does our layer with
+    `transpose_kernel`, as [*window, out / groups, in]. Without it, our layer stores the kernel of a
+    convolution over the dilated inputs, which is flipped: [*window, in / groups, out].
     """
 
     def groups_of(layer: object) -> int:

@@ -144,9 +144,9 @@ def as_prefix(axes: object) -> object:
 
 
 def length_beside(xs: object, steps: int) -> int | None:
-    """The argument `length` of `lax.scan`: None if xs has arrays, which say it.
+    """The argument `length` of `lax.scan`: None if xs has arrays, which determine it.
 
-    Theirs may be unknown, in an exported program, and `lax.scan` takes only a known one.
+    In an exported program, their length may be unknown, and `lax.scan` takes only a known one.
     """
     return None if jax.tree.leaves(xs) else steps
 

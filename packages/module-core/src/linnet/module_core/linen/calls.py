@@ -100,7 +100,7 @@ def init_with_output(
     if is_traced:
         made = eager_init.variables_by_trace(frame, lambda: _run(module, fn, frame, args, kwargs))
         if made is not None:
-            if may_be_forgotten():  # a box that is read warns without this
+            if may_be_forgotten():  # without this, reading a box warns
                 map_axis_meta(lambda box: box._notice_mesh(), made)
             return None, returned(made)
         frame = new_frame()

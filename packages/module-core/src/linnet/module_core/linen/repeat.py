@@ -1,4 +1,4 @@
-"""`Repeat`: n equal layers, traced and compiled once.
+"""`Repeat`: n identical layers, traced and compiled once.
 
 The loop is a lifted transform like `scan`, in which every collection has the layers along its first
 axis. It differs in its keys: where `scan` splits the keys of a step, `Repeat` gives layer i the
@@ -36,7 +36,7 @@ Block = Module | Callable[..., Module]
 
 
 class Repeat(Module):
-    """Applies n equal layers in sequence, and traces and compiles the layer once.
+    """Applies n identical layers in sequence, and traces and compiles the layer once.
 
     Computes what `for layer in layers: x = layer(x)` computes, with the parameters that it would
     have; the time to trace and compile doesn't grow with the number of layers.
@@ -55,8 +55,8 @@ class Repeat(Module):
     >>> model.apply(variables, jnp.ones((2, 4))).shape
     (2, 4)
 
-    The variables of all layers, those of batch statistics, caches and sown values included, are in
-    one array each, [n, ...]. `stack_layers` and `unstack_layers` convert the variables, and
+    Each variable is one array for all layers, [n, ...]; this includes batch statistics, caches and
+    sown values. `stack_layers` and `unstack_layers` convert the variables, and
     optimizer states, of the Python loop.
 
     Attributes:
@@ -71,8 +71,8 @@ class Repeat(Module):
       layers_per_block: the number of layers, k, in a step of the loop. `block` may then be a
         function of the number of the layer in its step, 0 to k - 1. The layers' variables are in
         "block_0" to "block_{k-1}", [n / k, ...].
-      remat: what the backward pass computes again instead of keeping it. The default computes again
-        what is cheap, since a loop is faster with less to write, but keeps everything in layers
+      remat: what the backward pass recomputes instead of keeping. The default recomputes what is
+        cheap, since a loop is faster with less to write, but keeps everything in layers
         with loops or effects. False keeps everything, and True nothing. Otherwise, the name of a
         policy ("nothing", "dots", "dots_no_batch", "everything": what is kept), or a policy of
         `jax.checkpoint_policies`, including one that offloads values by name.
@@ -190,7 +190,7 @@ def _release(block: PyTree) -> None:
 
 
 def _go_on(parent: Module, blocks: Sequence[Module], length: int) -> str | None:
-    """Takes the automatic names of a loop's layers in `parent`; the pattern of the names."""
+    """Takes the automatic names of a loop's layers in `parent`; returns the names' pattern."""
     kinds = {type(block).__name__ for block in blocks}
     if len(kinds) > 1:
         return None

@@ -118,7 +118,7 @@ class PathHash:
         return _first_bytes(self._after(n))
 
     def numbers(self, n: int) -> np.uint32 | np.ndarray[Any, Any]:
-        """The same; in a loop over layers that have paths of their own, of each layer.
+        """The same number; in a loop over layers that have paths of their own, that of each layer.
 
         Returns:
           uint32 [length of each such loop, from the outermost].

@@ -1,4 +1,4 @@
-"""The methods of a scope that programs call, with which a function of a scope makes its variables.
+"""The methods of a scope that programs call: functions of a scope make their variables with them.
 
 A module checks names and states before it uses its scope; a function of a scope has nothing but the
 scope. So these methods do both: each reserves the name that it is given, and checks that the call
@@ -168,7 +168,7 @@ class ScopeMethods:
         Args:
           name: by default the first free one among `prefix` followed by 0, 1, 2, …
           prefix: see `name`.
-          reuse: the name may be in use already: the scope then has the same variables.
+          reuse: the name may already be in use: the scope then has the same variables.
 
         Raises:
           ArgumentError: the name is in use.
@@ -224,7 +224,7 @@ class ScopeMethods:
         """The same scope with all names free, to run a function again on the same variables.
 
         Args:
-          rewind_rngs: also begin counting the draws of random keys again.
+          rewind_rngs: also restart the count of the random keys that have been drawn.
 
         Raises:
           InvalidScopeError: the call has ended.
@@ -327,7 +327,7 @@ class ScopeMethods:
         scope = self._self
         return dict.fromkeys(scope.keys, 0) | scope.draws.counts
 
-    # Scopes are equal if they are the same place, however they were reached.
+    # Scopes are equal if they refer to the same place, however they were reached.
 
     def __eq__(self, other: object) -> bool:
         if self is other:

@@ -33,7 +33,7 @@ Made = tuple[Any, dict[str, Any]]  # (output, variables)
 
 
 def with_groups(cls: type, run: Callable[[Recorder], Made]) -> Made | None:
-    """What `run` returns, whose draws are made in groups; None if it must run in the usual way.
+    """What `run` returns, with its draws made in groups; None if it must run in the usual way.
 
     Args:
       cls: the class of the module.

@@ -1,4 +1,4 @@
-"""`Repeat`: n equal layers, traced and compiled once.
+"""`Repeat`: n identical layers, traced and compiled once.
 
 The constructor runs in a loop that carries the random streams, so that layer i draws what the i-th
 constructor of a Python loop would draw; its variables come out stacked. Calls are `nnx.scan` over
@@ -48,7 +48,7 @@ _Shared = (Pytree, Variable)
 
 
 class Repeat(Module, Generic[Layer]):
-    """Applies n equal layers in sequence, and traces and compiles the layer once.
+    """Applies n identical layers in sequence, and traces and compiles the layer once.
 
     Computes what a list of layers computes when it is called in a Python loop, with the parameters
     that it would have; the time to trace and compile doesn't grow with the number of layers.

@@ -78,7 +78,7 @@ class PrefetchIterator(Generic[T]):
         while not self._closed.is_set():
             try:
                 item = _Element(next(elements))
-            except Exception as end:  # given to the program where it asks for the next element
+            except Exception as end:  # raised when the program asks for the next element
                 self._queue.put(_End(end))
                 return
             self._queue.put(item)

@@ -94,7 +94,7 @@ def scan(
       data_transform: (variable groups, keys) -> the same, applied inside the loop, for example to
         constrain shardings.
       metadata_params: parameters of the step axis for the boxes around variables.
-      methods: for a class: names of the methods to transform (default `__call__`).
+      methods: for a class, the names of the methods to transform (default `__call__`).
       check_constancy_invariants: trace the body once more to find the values shared by all steps;
         False is faster to trace, but broadcast variables can't be made.
 

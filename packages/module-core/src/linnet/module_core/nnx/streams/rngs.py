@@ -278,7 +278,7 @@ class Rngs(_Samplers, Pytree):
         if found is None:
             raise error(
                 f"No RngStream named {name!r} found in Rngs. {did_you_mean(name, streams)} A "
-                "stream named 'default' (nnx.Rngs(0)) serves for every missing stream."
+                "stream named 'default' (nnx.Rngs(0)) replaces every missing stream."
             )
         return found  # type: ignore[no-any-return]
 

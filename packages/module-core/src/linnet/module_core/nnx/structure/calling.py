@@ -73,7 +73,7 @@ class Caller:
     """Records attribute and item accesses up to a call.
 
     Args:
-      run: called with the recorded accesses, a function of an object, and the call's arguments.
+      run: called with the recorded accesses (a function of an object) and the call's arguments.
       steps: the accesses so far.
     """
 

@@ -50,7 +50,7 @@ def initial_state(init: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
     try:
         traced, shapes = jax.make_jaxpr(init, return_shape=True)(params)
     except Exception:
-        return init(params)  # it looks at values, or returns what jax doesn't know; or it fails
+        return init(params)  # it reads values, returns objects that jax doesn't know, or fails
     found = _outputs(traced, values)
     if found is None:
         return init(params)

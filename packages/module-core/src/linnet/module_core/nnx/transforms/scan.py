@@ -437,7 +437,7 @@ def scan(
       length: the number of steps, needed if no argument is scanned.
       reverse: whether to run from the last step to the first.
       unroll: the number of steps in one iteration of the loop; True for all of them.
-      in_axes: for each argument `Carry` (at most once), an axis, None, or, for modules,
+      in_axes: for each argument, `Carry` (at most once), an axis, None, or, for modules,
         `StateAxes`, which may contain `Carry`, too.
       out_axes: `Carry` where the function returns the carry, and an axis for its other outputs.
       transform_metadata: under `nnx.PARTITION_NAME`, the name of the axis in sharding metadata.

@@ -3,9 +3,9 @@
 With `graph_updates=False`, only the values of variables reach the caller, and objects keep their
 structure. An output that shares variables with the arguments would be a change of structure, so it
 raises an error; the value of a loop is a new object with the variables that the loop started with.
-Specs by filter raise an error, too, since they treat the leaves of one object differently, so that
-these don't form one tree. With `graph=False`, in addition nothing may be shared among the arguments
-or within the output.
+Specs by filter raise an error, too: they treat the leaves of one object differently, so these
+leaves don't form one tree. With `graph=False`, in addition, nothing may be shared among the
+arguments or within the output.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _is_hole(x: object) -> bool:
 
 
 def _references(graphdef: GraphDef, count: int) -> dict[int, Sequence[int]]:
-    """The nodes that each root from `count` on only refers to."""
+    """For each root from `count` on, the nodes that it refers to but doesn't define."""
     found: dict[int, list[int]] = {}
     pending = 0  # the number of tokens left in the root
     root = -1
