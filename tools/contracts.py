@@ -172,7 +172,7 @@ def forward(layer: Layer) -> Any:
 
 @compiled_once
 def slopes(layer: Layer) -> Any:
-    """The loss, its arguments, and its value and gradient there, without a NaN on the way."""
+    """The loss, its arguments, and its value and gradient there, without a NaN along the way."""
     with jax.debug_nans(True):
         inputs = layer.arrays()
         module, variables = layer.start(*inputs)

@@ -44,7 +44,7 @@ NAMES = {  # PyTorch's names, and ours
 
 
 class Unit(nnx.Module):
-    """A convolution without a bias, its normalization, and maybe an activation."""
+    """A convolution without a bias, its normalization, and optionally an activation."""
 
     def __init__(
         self, into: int, out: int, size: int, stride: int = 1, act: Any = None, *, rngs: nnx.Rngs

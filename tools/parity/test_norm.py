@@ -5,7 +5,7 @@ are compared bit by bit: eager with eager and jitted with jitted, since fusion c
 Gradients are compared within rounding.
 
 Where Linnet is meant to differ, the last section says how: there Flax's numbers are NaN, weighted
-wrongly, or rounded to half precision on the way.
+wrongly, or rounded to half precision along the way.
 """
 
 from __future__ import annotations

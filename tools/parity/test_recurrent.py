@@ -184,7 +184,7 @@ RUNS = {
     "reverse in order": ({"reverse": True, "keep_order": True}, {}),
     "order without reverse": ({"keep_order": True}, {}),
     "time-major": ({"time_major": True, "return_carry": True}, {}),
-    "time-major at the call": ({}, {"time_major": True, "return_carry": True}),
+    "time-major in the call": ({}, {"time_major": True, "return_carry": True}),
     "unrolled": ({"unroll": 3}, {}),
     "ragged": ({"return_carry": True}, {"seq_lengths": jnp.array([3, 7, 1])}),
     "ragged, reverse": (

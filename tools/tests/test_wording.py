@@ -71,6 +71,9 @@ PHRASES = {
     r"\bunless given\b": "by default, 0; or (default: 0)",
     r"\bits kin\b": "related functions",
     r"\b[Rr]eplac(e|es|ing) [^.,;:]{1,60} by (an?|ones?|its|their|the(?! time)|`)": "with",
+    r"\bat (each|every) call\b": "on each call",
+    r"\bserves? for\b": "is used for",
+    r"\bcomputes? the same[.,;:]": "computes the same result",
 }
 
 # By file or folder.
@@ -140,7 +143,8 @@ def test_each_phrase_is_one_that_can_be_found(phrase):
         "broadcast to each other; another shape; meanwhile; Valid are; outside of; a handle on; "
         "fit each other; has got; another filter than; a call of `f`; of which none; "
         "written otherwise; is a part of; seems the first; says of it; replaces x by an array; "
-        "is sorted already; 0 unless given; and its kin\n"
+        "is sorted already; 0 unless given; and its kin; at each call; serves for; "
+        "computes the same;\n"
         "  rate: of the layer\n  axes: for each argument an axis"
     )
     assert re.search(phrase, examples, re.MULTILINE)

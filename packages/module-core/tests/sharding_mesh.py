@@ -137,7 +137,7 @@ class Divided(nnx.Module):
 
 
 def test_optimizer_sharding_by_names(mesh):
-    """ZeRO-1: parameters are whole, moments are split, and never whole on the way."""
+    """ZeRO-1: parameters are whole, moments are split, and are never whole."""
 
     def make():
         model = Divided(nnx.Rngs(0))

@@ -34,7 +34,7 @@ class Dense(Layer):
 
 
 class Dropping(Layer):
-    """A layer that draws at each call."""
+    """A layer that draws on each call."""
 
     def __init__(self, rngs=None):
         self.rngs = rngs

@@ -47,7 +47,7 @@ class Layer(nnx.Module):
 
 
 class Dropping(nnx.Module):
-    """A layer that draws at each call."""
+    """A layer that draws on each call."""
 
     def __init__(self, rngs):
         self.rngs = rngs

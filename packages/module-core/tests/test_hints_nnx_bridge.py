@@ -45,7 +45,7 @@ class Model(linen.Module):
 
 
 class Linear(nnx.Module):
-    """The nnx twin of `Dense`, which may draw a mask at each call."""
+    """The nnx twin of `Dense`, which may draw a mask on each call."""
 
     def __init__(self, n_in=3, n_out=3, masked=False, *, rngs):
         self.kernel = nnx.Param(rngs.params.normal((n_in, n_out)))

@@ -1,6 +1,6 @@
 """What jax traces once for one structure, nnx traces once, too: jit, scan and remat.
 
-Loops and branches take their functions at every call, and are traced at every call.
+Loops and branches take their functions on every call, and are traced on every call.
 """
 
 import gc

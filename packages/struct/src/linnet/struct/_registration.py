@@ -1,6 +1,6 @@
 """Registers dataclasses with JAX so that errors name the values that cannot be compared.
 
-JAX compares the structure of a pytree at each call to a jitted function, including the fields that
+JAX compares the structure of a pytree on each call to a jitted function, including the fields that
 are not children. Comparing arrays there gives no truth value, and JAX's error names neither the
 class nor the field. Such a value is therefore wrapped in a `_Static`, which compares in its place.
 Two arrays count as different unless they are the same object, so JAX traces the function again; as

@@ -7,7 +7,7 @@ __all__ = ["check_trace_level", "current_trace"]
 
 
 def current_trace() -> object:
-    """A value that is equal as long as no transform of jax begins or ends."""
+    """A value that stays equal as long as no transform of jax begins or ends."""
     return trace_state()
 
 

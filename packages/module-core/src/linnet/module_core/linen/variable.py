@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Variable(Generic[T]):
-    """One variable, whose current value is read from its scope at each access.
+    """One variable, whose current value is read from its scope on each access.
 
     Attributes:
       scope, collection, name: where it lives.

@@ -33,7 +33,7 @@ def numbers(tensor: Any, name: str) -> Numbers:
       ArgumentTypeError: it holds no numbers.
     """
     value = tensor
-    if hasattr(value, "detach"):  # a PyTorch tensor, maybe on another device
+    if hasattr(value, "detach"):  # a PyTorch tensor, possibly on another device
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":  # NumPy has none; float32 holds its values
             return np.asarray(value.float().numpy()).astype(jnp.bfloat16)

@@ -160,7 +160,7 @@ def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> object:
     try:
         hash(key)
     except TypeError:
-        return object()  # equal only to itself: such a module is compiled at each call
+        return object()  # equal only to itself: such a module is compiled on each call
     return key
 
 

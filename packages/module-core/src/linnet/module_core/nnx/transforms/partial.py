@@ -1,6 +1,6 @@
 """`cached_partial` and `jit_partial`: functions with their first arguments fixed.
 
-Elsewhere these save a walk over the fixed arguments at every call. Here structures are cached
+Elsewhere these save a walk over the fixed arguments on every call. Here structures are cached
 anyway, so they only fix arguments; the fixed modules may change like any others.
 """
 

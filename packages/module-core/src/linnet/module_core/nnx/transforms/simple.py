@@ -105,7 +105,7 @@ class Remat(Simple):
         self._remember()
 
     def _remember(self) -> None:
-        # jax caches the trace of a function as long as the function lives: one for each structure.
+        # jax caches the trace of a function while the function lives: one for each structure.
         # (It would keep functions with static arguments forever.)
         self._program = functools.lru_cache(maxsize=128)(self._checkpointed)
 
