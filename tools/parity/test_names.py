@@ -1,4 +1,4 @@
-"""Every name that a program can import from `flax.linen` and its parts, and whether it is here.
+"""Every name that a program can import from `flax.linen` and its parts, and whether Linnet has it.
 
 The names that Flax's modules show are compared, except for modules, names imported from Python's
 standard library, and type variables. What is left out has a reason in differences.toml; so does

@@ -344,7 +344,7 @@ REMEDIES = [
         lambda: shadowed("Renamed"),
     ),
     Remedy(
-        "Import it before loading (from {} import {}), or name it: keras.saving.load",
+        "Import it before loading (from {} import {}), or pass it: keras.saving.load",
         loaded,
         lambda: [loaded(imported=True), loaded(said=True)],
     ),

@@ -364,7 +364,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        'It gets paths such as "encoder/layers/0". Is there a part that it names?',
+        'It gets paths such as "encoder/layers/0". Does the tree have the path that you look for?',
         lambda: cursor(CURSORS).find(lambda path, x: path == "a.kernel"),
         lambda: cursor(CURSORS).find(lambda path, x: path == "a/kernel"),
     ),

@@ -82,7 +82,7 @@ CURSOR = [
     ),
 ]
 
-ASKS = ['It gets paths such as "encoder/layers/0". Is there a part that it names?']
+ASKS = ['It gets paths such as "encoder/layers/0". Does the tree have the path that you look for?']
 
 
 @pytest.mark.parametrize("remedy", CURSOR, ids=lambda r: r.words[:40])

@@ -212,7 +212,7 @@ def updated(node, state):
 
 OBJECTS = [
     Remedy(
-        "Linen's variables have collections on top: pass variables['params'].",
+        "Linen's variables begin with collections: pass variables['params'].",
         lambda: updated(layer(), {"params": {"kernel": jnp.ones(3)}}),
         lambda: updated(layer(), {"kernel": jnp.ones(3)}),
     ),

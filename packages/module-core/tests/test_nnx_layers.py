@@ -91,7 +91,7 @@ def test_streams_by_position_where_a_name_is_due():
     for arguments, position in ((2, 1.0, nnx.Rngs(0)), 3), ((2, nnx.Rngs(0).params), 2):
         with pytest.raises(ArgumentTypeError) as info:
             Drawn(*arguments)
-        words = f"rngs must be passed by keyword, but came as positional argument {position}"
+        words = f"rngs must be passed by keyword, but was passed as positional argument {position}"
         assert f"Drawn: {words}" in str(info.value)
     assert "Write Drawn(2, rngs=...)." in str(info.value)
     assert Drawn(2, rngs=nnx.Rngs(0)).value.shape == (2,)

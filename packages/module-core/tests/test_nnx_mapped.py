@@ -384,7 +384,7 @@ def test_scan_mistakes():
         scan(lambda a: a, in_axes=((carry, 0),), out_axes=carry)
     with pytest.raises(ArgumentError, match="an output of its own"):
         scan(lambda x: x, in_axes=0, out_axes=None)
-    with pytest.raises(ArgumentError, match="`length` not provided"):
+    with pytest.raises(ArgumentError, match="`length` is missing"):
         scan(lambda c: c, in_axes=carry, out_axes=carry)(0)
     with pytest.raises(ArgumentError, match="Return the same module that was carried in"):
         scan(lambda m: block(1), in_axes=carry, out_axes=carry, length=2)(m)

@@ -82,7 +82,7 @@ def find(stored: object, what: object) -> Any:
         raise ArgumentError(
             f"{what} is stored as {qualname!r} of {module!r}, which this program has not imported.",
             hint=(
-                f"Import it before loading (from {module} import {last.split('.')[0]}), or name "
+                f"Import it before loading (from {module} import {last.split('.')[0]}), or pass "
                 f"it: keras.saving.load_model(path, custom_objects={{{last!r}: {last}}}). A file "
                 "is not allowed to import anything itself."
             ),

@@ -246,7 +246,8 @@ class Cursor(Generic[A]):
         if first is None:
             raise CursorFindError(
                 "No object in the tree fulfills the condition.",
-                hint='It gets paths such as "encoder/layers/0". Is there a part that it names?',
+                hint='It gets paths such as "encoder/layers/0". Does the tree have the path that '
+                "you look for?",
             )
         if second is not None:
             raise CursorFindError(

@@ -143,8 +143,8 @@ class LSTMCell(_LSTMCellBase):
       carry_init: initializer of the carry; None for zeros.
       promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
-      rngs: draws the parameters: the kernels of the input, then kernel and bias of the state, gate
-        after gate: i, f, g, o.
+      rngs: draws the parameters: the kernels of the input, then the kernels and biases of the
+        state, gate by gate: i, f, g, o.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
 
     Attributes:
@@ -186,8 +186,8 @@ class OptimizedLSTMCell(_LSTMCellBase):
     It computes the same function as `LSTMCell`, with the gates' kernels side by side. In an `RNN`,
     both cells are equally fast.
 
-    The arguments are those of `LSTMCell`. `rngs` draws the kernel of the input, then kernel and
-    bias of the hidden state.
+    The arguments are those of `LSTMCell`. `rngs` draws the kernel of the input, then the kernel
+    and bias of the hidden state.
 
     Attributes:
       dense_i: `Linear` of the input, [D] to [4H] (gates i, f, g, o), without bias.

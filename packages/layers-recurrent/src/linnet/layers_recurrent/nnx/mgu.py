@@ -54,7 +54,7 @@ class MGUCell(HiddenStateCell):
       reset_gate: the forget gate also scales what the hidden state adds to the candidate.
       promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
-      rngs: draws the parameters, kernel and bias of each map in turn: if, hf, hn, in.
+      rngs: draws the parameters, the kernel and bias of each map in turn: if, hf, hn, in.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
 
     Attributes:

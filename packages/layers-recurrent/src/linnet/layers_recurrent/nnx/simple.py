@@ -51,7 +51,7 @@ class SimpleCell(HiddenStateCell):
       bias_init: initializer of the bias.
       promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
-      rngs: draws the parameters: the kernel of the state, then kernel and bias of the input.
+      rngs: draws the parameters: the kernel of the state, then the kernel and bias of the input.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
 
     Attributes:

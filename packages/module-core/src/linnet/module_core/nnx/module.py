@@ -278,7 +278,7 @@ def _refuse_positional_streams(cls: type, args: tuple[Any, ...], kwargs: dict[st
     shown = (repr(x) for x in args[:given])
     before = ", ".join(x if len(x) <= 20 and "\n" not in x else "..." for x in shown)
     error = ArgumentTypeError(
-        f"rngs must be passed by keyword, but came as positional argument {given + 1}.",
+        f"rngs must be passed by keyword, but was passed as positional argument {given + 1}.",
         hint=f"Write {cls.__name__}({before}{', ' if before else ''}rngs=...).",
     )
     error.locate(cls.__name__)

@@ -169,7 +169,7 @@ def _require_place(node: object, key: object, value: object, path: Path) -> None
     raise ArgumentError(
         f"The state has values for {path_text(path)}, but {type(node).__name__} has no {key!r}.",
         hint=(
-            "Linen's variables have collections on top: pass variables['params']."
+            "Linen's variables begin with collections: pass variables['params']."
             if key == "params"
             else f"{did_you_mean(str(key), known)} To add it, assign it to the object."
         ),

@@ -199,7 +199,7 @@ class _Loop:
         )
         if scan._length is None and not jax.tree_util.tree_leaves(xs):
             raise ArgumentError(
-                "scan got no values to scan over and `length` not provided.",
+                "scan has no values to scan over, and `length` is missing.",
                 hint="Give some argument an axis in in_axes, or pass length=.",
             )
         carry = jax.tree_util.tree_map(jnp.asarray, carry)
