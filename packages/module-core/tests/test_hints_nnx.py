@@ -14,9 +14,11 @@ import pytest
 
 import hints
 from hints import Remedy
+from linnet import struct
 from linnet.module_core import nnx
 from linnet.module_core.layers.nnx import dropout_key, names_layer, params_key
 from linnet.module_core.nnx.structure.flattening import RefMap
+from linnet.module_core.nnx.structure.graphdef import _Tree
 from linnet.module_core.nnx.structure.written_by_flax import graphdef_of
 from linnet.struct.serialization import msgpack_restore, to_bytes
 
@@ -182,6 +184,10 @@ def added(node, item):
     return node
 
 
+class Unregistered:
+    """What unpickling leaves of a class that jax knew in another process."""
+
+
 def restored_from_bytes(module):
     encoded = to_bytes(nnx.to_pure_dict(nnx.state(module)))
     state = nnx.state(module)
@@ -301,6 +307,13 @@ OBJECTS = [
 ]
 
 STRUCTURE = [
+    Remedy(
+        "Define {} in a module that both processes import, or make it a struct.dataclass, which"
+        " registers itself wherever it is loaded.",
+        lambda: _Tree(Unregistered()).structure(),
+        lambda: _Tree(struct.dataclass(type("Registered", (), {}))()).structure(),
+        ("Unregistered",),
+    ),
     Remedy(
         "Pass graph=True, or give each place an object of its own.",
         lambda: nnx.split(shared(), graph=False),

@@ -8,14 +8,18 @@ file are pickled in the same way, and one fresh process runs all checks.
 import dataclasses
 import subprocess
 import sys
+from typing import NamedTuple
 
 import cloudpickle
 import jax
 import jax.numpy as jnp
+import optax
 
 from linnet.module_core import linen as nn
 from linnet.module_core import nnx
 from linnet.module_core.config import config
+from linnet.module_core.training import TrainState
+from linnet.struct import PyTreeNode, dataclass, field
 
 X = jnp.ones((1, 3))
 ones = jax.nn.initializers.ones
@@ -86,6 +90,70 @@ class Scale(nnx.Module):
     power: int = 2
 
 
+@dataclass
+class Point:
+    x: jax.Array
+
+
+@dataclass
+class Tagged:
+    x: jax.Array
+    tag: str = field(pytree_node=False, default="tag")
+
+
+class Node(PyTreeNode):
+    x: jax.Array
+    tag: str = field(pytree_node=False, default="tag")
+
+
+class Assignable(PyTreeNode, frozen=False):
+    x: jax.Array
+
+
+class Below(Node):  # without fields of its own
+    pass
+
+
+class Wider(Node, kw_only=True):
+    y: jax.Array
+
+
+class Pair(NamedTuple):
+    x: jax.Array
+
+
+class Item(nnx.Pytree):
+    def __init__(self, x):
+        self.x = nnx.data(x)
+
+
+STRUCTS = [cls(X) for cls in (Point, Tagged, Node, Assignable, Below, Pair, Item)] + [Wider(X, y=X)]
+
+
+class Holder(nnx.Module):
+    def __init__(self, values):
+        self.values = nnx.data(values)
+        self.param = nnx.Param(values)
+
+
+def is_tree(value):
+    """Whether a loaded instance is flattened and rebuilt with all its fields."""
+    leaves, structure = jax.tree.flatten(value)
+    doubled = jax.tree.map(lambda x: 2 * x, value)
+    named = jax.tree.leaves_with_path(value)
+    return (
+        len(leaves) == len(named) == (2 if hasattr(value, "y") else 1)
+        and structure == jax.tree.structure(doubled)
+        and float(doubled.x[0, 0]) == 2
+        and getattr(doubled, "tag", "tag") == "tag"
+    )
+
+
+def is_assignable(value):
+    value.x = 3.0
+    return jax.tree.leaves(value) == [3.0]
+
+
 def call(model, x):
     return model(x)
 
@@ -151,6 +219,16 @@ THINGS = {
     "bridge": (
         nnx.bridge.ToNNX(Dense(), nnx.Rngs(0)),
         lambda model: runs_nnx(nnx.bridge.lazy_init(model, X)),
+    ),
+    **{f"struct {type(value).__name__}": (value, is_tree) for value in STRUCTS},
+    "struct of nnx split": (
+        nnx.split(Holder(STRUCTS)),
+        lambda parts: all(map(is_tree, nnx.merge(*parts).values)),
+    ),
+    "assignable struct": (Assignable(X), is_assignable),
+    "TrainState": (
+        TrainState.create(apply_fn=call, params={"w": X}, tx=optax.identity()),
+        lambda state: len(jax.tree.leaves(state)) == 2,
     ),
     "switches": (config, lambda theirs: theirs is config),
 }

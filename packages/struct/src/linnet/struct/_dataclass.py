@@ -25,6 +25,7 @@ T = TypeVar("T")
 TNode = TypeVar("TNode", bound="PyTreeNode")
 
 _MARK = "_linnet_dataclass"
+_FIELDS = "_linnet_fields"  # unpickled by value, it registers the class
 _MARK_OF_FLAX = "_flax_dataclass"  # libraries look for it in a class
 
 
@@ -170,7 +171,10 @@ class PyTreeNode:
                     "Decorate a class without bases: @struct.dataclass(slots=True).",
                 )
             )
-        _transform(cls, kwargs)
+        # A class that is being unpickled by value gets its fields later; see `_registration`.
+        own = vars(cls)
+        final = "__annotations__" in own or "__annotate_func__" in own  # the latter since 3.14
+        _transform(cls, kwargs, final)
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise NotImplementedError(
@@ -199,7 +203,7 @@ def is_child(field: dataclasses.Field[Any]) -> bool:
     return bool(field.metadata.get("pytree_node", True))
 
 
-def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
+def _transform(clz: type[T], kwargs: dict[str, Any], final: bool = True) -> type[T]:
     if not isinstance(clz, type):
         raise TypeError(f"dataclass: expected a class, got {clz!r}.")
     if is_struct(clz):
@@ -233,16 +237,18 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
                 "Compute it in a class method that calls the constructor, or make it a property.",
             )
         )
-    register(
+    fields_of_tree = register(
         made,
         data_fields=[f.name for f in fields if is_child(f)],
         meta_fields=[f.name for f in fields if not is_child(f)],
+        final=final,
     )
     if kwargs.get("frozen", True):  # then the dataclass has both methods
         _explain_assignment(made)
     if not hasattr(made, "replace"):
         made.replace = _replace_method  # type: ignore[attr-defined]
     setattr(made, _MARK, True)
+    setattr(made, _FIELDS, fields_of_tree)
     setattr(made, _MARK_OF_FLAX, True)
     return made
 

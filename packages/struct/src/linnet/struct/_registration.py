@@ -6,10 +6,16 @@ class nor the field. Such a value is therefore wrapped in a `_Static`, which com
 Two arrays count as different unless they are the same object, so JAX traces the function again; as
 the instance is then rebuilt with tracers, an error names the field. Without a trace, no error is
 raised.
+
+cloudpickle sends a notebook's class to another process by value: it makes an empty class there, and
+then sets the attributes. One attribute of each class is therefore a `Fields`, which registers the
+class again when it is unpickled. A class that registers itself when it is made, empty
+(`PyTreeNode`), therefore looks up its fields at each flattening.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -20,46 +26,136 @@ import jax.tree_util
 from linnet.struct._errors import message
 
 
-def register(made: type, data_fields: Sequence[str], meta_fields: Sequence[str]) -> None:
+class Fields:
+    """The fields of a registered class, as an attribute of the class.
+
+    Attributes:
+      data, meta: names of the fields that are children of the pytree, and that are structure.
+    """
+
+    __slots__ = ("_cls", "data", "meta")
+
+    def __init__(self, cls: type, data: Sequence[str], meta: Sequence[str]) -> None:
+        self._cls = weakref.ref(cls)
+        self.data = tuple(data)
+        self.meta = tuple(meta)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _registered_again, (self._cls(), self.data, self.meta)
+
+    def __copy__(self) -> Fields:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Fields:
+        return self
+
+
+_registered: weakref.WeakKeyDictionary[type, Fields] = weakref.WeakKeyDictionary()
+
+
+def register(
+    made: type, data_fields: Sequence[str], meta_fields: Sequence[str], *, final: bool = True
+) -> Fields:
     """Makes a class a pytree.
 
     Args:
       made: the class; its constructor takes all fields by name.
       data_fields: names of the fields that are children of the pytree.
       meta_fields: names of the fields that are part of its structure.
-    """
-    if not meta_fields:
-        jax.tree_util.register_dataclass(made, data_fields=data_fields, meta_fields=[])
-        return
-    names = (*data_fields, *meta_fields)
-    children_of = _values_of(data_fields)
-    structure_of = _values_of(meta_fields)
-    keys = [jax.tree_util.GetAttrKey(name) for name in data_fields]
+      final: whether these are certainly all fields; see the module's docstring.
 
-    def flatten(node: object) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        structure = structure_of(node)
+    Returns:
+      What to store in an attribute of the class; see the module's docstring.
+    """
+    fields = _registered[made] = Fields(made, data_fields, meta_fields)
+    if not final:
+        _register_changeable(made, fields)
+    elif meta_fields:
+        _register_with_structure(made, fields)
+    else:
+        jax.tree_util.register_dataclass(made, data_fields=list(fields.data), meta_fields=[])
+    return fields
+
+
+_METHODS = frozenset(
+    f"__{name}__" for name in ("init", "repr", "eq", "hash", "setattr", "delattr", "match_args")
+)
+
+
+def _registered_again(cls: type, data: tuple[str, ...], meta: tuple[str, ...]) -> Fields:
+    """Registers a class that was pickled by value."""
+    fields = _registered.get(cls)
+    if fields is None:
+        return register(cls, data, meta)
+    if (fields.data, fields.meta) != (data, meta):  # the methods made for the empty class go
+        for name in _METHODS & vars(cls).keys():
+            delattr(cls, name)
+        fields.data, fields.meta = data, meta
+    return fields
+
+
+def _register_changeable(made: type, fields: Fields) -> None:
+    flattening = _Flattening(made, fields)
+    last = (fields.data, fields.meta)
+
+    def current() -> _Flattening:
+        nonlocal flattening, last
+        if (fields.data, fields.meta) != last:
+            last = (fields.data, fields.meta)
+            flattening = _Flattening(made, fields)
+        return flattening
+
+    jax.tree_util.register_pytree_with_keys(
+        made,
+        lambda node: current().flatten_with_keys(node),
+        lambda structure, children: current().unflatten(structure, children),
+        lambda node: current().flatten(node),
+    )
+
+
+def _register_with_structure(made: type, fields: Fields) -> None:
+    flattening = _Flattening(made, fields)
+    jax.tree_util.register_pytree_with_keys(
+        made, flattening.flatten_with_keys, flattening.unflatten, flattening.flatten
+    )
+
+
+class _Flattening:
+    """Takes instances of a class apart and rebuilds them."""
+
+    def __init__(self, made: type, fields: Fields) -> None:
+        self._made = made
+        self._meta = fields.meta
+        self._names = (*fields.data, *fields.meta)
+        self._children_of = _values_of(fields.data)
+        self._structure_of = _values_of(fields.meta)
+        self._keys = [jax.tree_util.GetAttrKey(name) for name in fields.data]
+
+    def flatten(self, node: object) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Returns the children and the structure."""
+        structure = self._structure_of(node)
         try:
             hash(structure)
         except TypeError:
             structure = tuple(
                 value if _is_hashable(value) else _Static(type(node).__name__, name, value)
-                for name, value in zip(meta_fields, structure, strict=True)
+                for name, value in zip(self._meta, structure, strict=True)
             )
-        return children_of(node), structure
+        return self._children_of(node), structure
 
-    def flatten_with_keys(node: object) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
-        children, structure = flatten(node)
-        return list(zip(keys, children, strict=True)), structure
+    def flatten_with_keys(self, node: object) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        """Returns the children with their keys, and the structure."""
+        children, structure = self.flatten(node)
+        return list(zip(self._keys, children, strict=True)), structure
 
-    def unflatten(structure: tuple[Any, ...], children: Iterable[Any]) -> object:
+    def unflatten(self, structure: tuple[Any, ...], children: Iterable[Any]) -> object:
+        """Makes an instance."""
         children = tuple(children)
         values = [x.value if type(x) is _Static else x for x in structure]
         for x in structure:
             if type(x) is _Static and x.was_not_comparable and any(map(_is_tracer, children)):
                 raise TypeError(x.refusal("compared"))
-        return made(**dict(zip(names, (*children, *values), strict=True)))
-
-    jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
+        return self._made(**dict(zip(self._names, (*children, *values), strict=True)))
 
 
 def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:

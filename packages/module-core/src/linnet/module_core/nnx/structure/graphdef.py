@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import jax
 
+from ...errors import ArgumentError
 from ..nodes.contents import path_name
 from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE
 from ..nodes.statics import can_change, static_key
@@ -108,11 +109,8 @@ class GraphDef(Generic[N]):
         return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the keys of statics: they name types that pickle doesn't find, such as that of
-        # functions.
-        tokens = tuple((STATIC,) if token[0] == STATIC else token for token in self.tokens)
         return _unpickled, (
-            tokens,
+            tuple(map(_to_pickle, self.tokens)),
             self.statics,
             self.num_leaves,
             self.num_nodes,
@@ -168,12 +166,57 @@ class GraphDef(Generic[N]):
         self._paths, self._leaf_types = paths, types
 
 
+def _to_pickle(token: tuple[Any, ...]) -> tuple[Any, ...]:
+    if token[0] == STATIC:
+        return (STATIC,)  # its key may name a type that pickle doesn't find
+    if token[0] == TREE:
+        return (TREE, _Tree.of(token[1]), token[2])
+    return token
+
+
+class _Tree:
+    """The structure of a jax pytree in a pickle: an instance whose children are zeros.
+
+    A pickled `PyTreeDef` names only the class. If the class itself comes with the pickle, it is
+    registered while it is loaded, which may be later, and not as the same kind of node.
+    """
+
+    def __init__(self, instance: object) -> None:
+        self.instance = instance
+
+    @classmethod
+    def of(cls, structure: Any) -> _Tree:
+        """The tree with a structure."""
+        return cls(jax.tree_util.tree_unflatten(structure, [0] * structure.num_leaves))
+
+    def structure(self) -> Any:
+        """Its structure, as jax in this process knows it.
+
+        Raises:
+          ArgumentError: jax doesn't know the class.
+        """
+        if jax.tree_util.all_leaves([self.instance]):
+            name = type(self.instance).__name__
+            raise ArgumentError(
+                f"A pickled GraphDef has a {name} as data, but jax in this process doesn't know"
+                f" {name} as a pytree.",
+                hint=f"Define {name} in a module that both processes import, or make it a"
+                " struct.dataclass, which registers itself wherever it is loaded.",
+            )
+        return jax.tree.structure(self.instance)
+
+
 def _unpickled(tokens: tuple[Any, ...], statics: tuple[Any, ...], *counts: int) -> GraphDef:
     values = iter(statics)
-    with_keys = (
-        (STATIC, static_key(next(values))) if token[0] == STATIC else token for token in tokens
-    )
-    return GraphDef(tuple(with_keys), statics, *counts)
+
+    def restored(token: tuple[Any, ...]) -> tuple[Any, ...]:
+        if token[0] == STATIC:
+            return (STATIC, static_key(next(values)))
+        if token[0] == TREE and isinstance(token[1], _Tree):
+            return (TREE, token[1].structure(), token[2])
+        return token
+
+    return GraphDef(tuple(map(restored, tokens)), statics, *counts)
 
 
 def _read_paths(
