@@ -20,7 +20,7 @@ FLOORS = [
     {"__about__", "_compat", "accepted", "defaults", "errors"}
     | {"names_elsewhere", "on_demand", "replaced", "structs", "typing"},
     {"arrays", "axis_rules", "boxes", "config", "cursor", "dtypes", "field_order", "layout"}
-    | {"mismatched"},
+    | {"gradients", "mismatched"},
     {"forgotten_mesh", "placing"},
     {"draws", "notebook", "recomputing", "repeating", "tracebacks"},
     {"stacking", "tables"},

@@ -11,8 +11,9 @@ import pytest
 
 import hints
 from hints import Remedy
-from linnet.module_core import training
+from linnet.module_core import gradients, training
 from linnet.module_core.training import TrainState, checkpoints, common_utils, jax_utils
+from linnet.struct import FrozenDict
 
 SOURCES = Path(training.__file__).parent
 W = {"w": jnp.ones(2)}
@@ -26,6 +27,12 @@ def updated(grads_of):
         return sum(jnp.sum(x) for x in jax.tree.leaves(params))
 
     return state.apply_gradients(grads=jax.grad(loss)(grads_of(state)))
+
+
+def stepped(params, grads):
+    return TrainState.create(apply_fn=None, params=params, tx=optax.sgd(0.5)).apply_gradients(
+        grads=grads
+    )
 
 
 class WithStats(TrainState):
@@ -46,6 +53,33 @@ def saved(*steps, before=("1.5", 3), **options):
 
 
 REMEDIES = [
+    Remedy(
+        "Pass grads=grads[{}].",
+        lambda: stepped(W, {"params": W}),
+        lambda: stepped(W, {"params": W}["params"]),
+        ("'params'",),
+    ),
+    Remedy(
+        "or create the state with params=variables[{}].",
+        lambda: stepped({"params": W}, W),
+        lambda: [stepped({"params": W}, {"params": W}), stepped({"params": W}["params"], W)],
+        ("'params'",),
+    ),
+    Remedy(
+        "Take the gradients with respect to state.params.",
+        lambda: stepped(W, FrozenDict(W)),
+        lambda: stepped(W, W),
+    ),
+    Remedy(
+        "loss, grads = jax.value_and_grad(f)(...).",
+        lambda: stepped(W, jax.value_and_grad(lambda w: w["w"].sum())(W)),
+        lambda: stepped(W, jax.value_and_grad(lambda w: w["w"].sum())(W)[1]),
+    ),
+    Remedy(
+        "Differentiate one loss, a scalar, with respect to state.params. Average the gradients",
+        lambda: stepped(W, jax.jacobian(lambda w: 2 * w["w"])(W)),
+        lambda: stepped(W, jax.grad(lambda w: 2 * w["w"].sum())(W)),
+    ),
     Remedy(
         "Take gradients with respect to the whole of `state.params`, which has that collection",
         lambda: updated(lambda state: state.params["params"]),
@@ -130,7 +164,7 @@ def test_a_remedy_works(remedy):
 
 
 def test_every_hint_has_a_remedy():
-    found = hints.hints_in(SOURCES)
+    found = [*hints.hints_in(SOURCES), *hints.hints_in(Path(gradients.__file__))]
     assert hints.untried(found, REMEDIES, ELSEWHERE) == []
     assert hints.unknown(found, [*(remedy.words for remedy in REMEDIES), *ELSEWHERE]) == []
     with pytest.raises(Exception, match="no trees to stack"):

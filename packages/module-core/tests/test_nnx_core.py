@@ -280,6 +280,19 @@ class TestErrors:
         assert v.value.tolist() == [1.0, 1.0]
 
 
+def test_the_truth_of_an_array_is_whether_it_has_rows():
+    """Programs write `if self.bias:`, also where the numbers are traced."""
+    assert nnx.Param(jnp.zeros(3))
+    assert nnx.Param(jnp.zeros(1))
+    assert not nnx.Param(jnp.zeros(0))
+    assert jax.eval_shape(lambda v: v if v else 0.0, nnx.Param(jnp.zeros((1, 2)))).shape == (1, 2)
+    assert [bool(nnx.Variable(x)) for x in (jnp.ones(()), 0, None, [], {"a": 1})] == [
+        True,
+        *[False] * 3,
+        True,
+    ]
+
+
 def test_numpy_leaves_operators_to_variables_of_traced_values():
     x = np.ones((2, 3), np.float32)
 

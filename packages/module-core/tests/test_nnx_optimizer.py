@@ -248,6 +248,20 @@ def test_mistakes_with_optimizers_are_named():
     assert int(optimizer.step.value) == int(adam.step.value) == 0
 
 
+def test_gradients_of_examples_that_the_transformation_averages():
+    def average(updates, state, params):
+        return jax.tree.map(lambda g: -g.mean(0), updates), state
+
+    def step(tx):
+        model = nnx.Dict(w=nnx.Param(jnp.ones((2, 3))))
+        nnx.Optimizer(model, tx, wrt=nnx.Param).update(model, {"w": jnp.ones((5, 2, 3))})
+        return model.w
+
+    assert step(optax.GradientTransformation(lambda params: (), average))[0, 0] == 0
+    with pytest.raises(ArgumentError, match=r"tx makes of them, .*: w has \(5, 2, 3\) for"):
+        step(optax.sgd(0.5))
+
+
 def test_running_averages_that_a_filter_selects_beside_parameters_are_named():
     model = Model()
     with pytest.warns(UserWarning, match=r"running averages of batch statistics.*: mean\.\n"):

@@ -66,6 +66,23 @@ class TestTrainState:
         assert type(after) is WithStats
         assert after.batch_stats == {"mean": 1.0}
 
+    def test_gradients_of_examples_that_the_transformation_averages(self):
+        def average(updates, state, params):
+            return jax.tree.map(lambda g: -g.mean(0), updates), state
+
+        averaging = optax.GradientTransformation(lambda params: (), average)
+        stacked = jax.tree.map(lambda g: jnp.stack([g, g]), GRADS)
+        after = state(PARAMS, averaging).apply_gradients(grads=stacked)
+        np.testing.assert_array_equal(after.params["w"], PARAMS["w"] - GRADS["w"])
+        message = r"w has \(2, 2\), expected \(2,\)"
+        for tx in (optax.sgd(0.5), optax.adam(0.5)):
+            with pytest.raises(errors.ArgumentError, match=message):
+                state(PARAMS, tx).apply_gradients(grads=stacked)
+
+    def test_gradients_with_other_paths_are_named(self):
+        with pytest.raises(errors.ArgumentError, match=r"missing: w; unknown: a, b\."):
+            state().apply_gradients(grads={"a": 1.0, "b": 1.0})
+
     @pytest.mark.parametrize("kind", [dict, FrozenDict])
     def test_values_that_gradients_replace(self, kind):
         params = kind({"params": PARAMS, OVERWRITE_WITH_GRADIENT: {"scale": jnp.ones(1)}})

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from linnet.struct import PyTreeNode, field
 
 from ..errors import ArgumentError, ArgumentTypeError, describe
+from ..gradients import explain, updated
 
 TS = TypeVar("TS", bound="TrainState")
 
@@ -65,7 +66,8 @@ class TrainState(PyTreeNode):
           **kwargs: new values of other fields, such as `batch_stats=...`.
 
         Raises:
-          ArgumentError: `params` has values that gradients replace, and `grads` has none for them.
+          ArgumentError: `grads` are not a tree like `params`, have shapes that would change those
+            of the parameters, or lack the values that replace those of `params`.
         """
         replaced = _is_split(grads)
         if replaced != _is_split(self.params):
@@ -79,8 +81,12 @@ class TrainState(PyTreeNode):
         optimized, optimized_grads = self.params, grads
         if replaced:
             optimized, optimized_grads = self.params["params"], grads["params"]
-        updates, opt_state = self.tx.update(optimized_grads, self.opt_state, optimized)
-        params = jax.tree.map(_added, optimized, updates, is_leaf=_is_none)
+        where = f"{type(self).__name__}.apply_gradients"
+        try:
+            updates, opt_state = self.tx.update(optimized_grads, self.opt_state, optimized)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            explain(error, where, optimized, optimized_grads)
+        params = updated(where, _added, optimized, updates, optimized_grads)
         if replaced:
             params = {
                 "params": params,
@@ -127,7 +133,3 @@ def _is_split(params: object) -> bool:
 def _added(param: Any, update: Any) -> jax.Array | None:
     # In the parameter's dtype: an update may be in a wider one.
     return None if param is None else jnp.asarray(param + update).astype(jnp.asarray(param).dtype)
-
-
-def _is_none(x: object) -> bool:
-    return x is None

@@ -15,7 +15,7 @@ it is added (Rajbhandari et al. 2020, ZeRO, arXiv:1910.02054, stage 1).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
@@ -184,6 +184,7 @@ class Optimizer(Pytree, Generic[M]):
         except (TypeError, ValueError) as error:
             self._explain(error, params, before)
             raise
+        _check_updates(updates, variables)
         add = _add_whole if divided else _add
         arrays = jax.tree.map(add, variables, updates, is_leaf=_is_variable)
         if not isinstance(variables, Variable):
@@ -435,16 +436,42 @@ def _chosen(grads: object, variables: object, wrt: Filter) -> object:
             ),
         )
     bare = {p: g.raw_value if isinstance(g, Variable) else g for p, g in given.items()}
-    wrong = [
-        f"{path_text(p)} has {jnp.shape(bare[p])} for {v.shape}"
-        for p, v in wanted.items()
-        if isinstance(getattr(v, "raw_value", v), jax.Array) and jnp.shape(bare[p]) != v.shape
-    ]
-    if wrong:
-        raise ArgumentError(f"grads don't have the shapes of their variables: {', '.join(wrong)}.")
+    # Gradients of single examples are accepted: for differential privacy, tx averages them.
+    _check_shapes("grads", bare, wanted, examples=True)
     if isinstance(variables, Variable):
         return bare[()]
     return from_flat_state((p, bare[p]) for p in wanted)
+
+
+def _check_shapes(
+    what: str, given: Mapping[Path, Any], wanted: Mapping[Path, Any], examples: bool = False
+) -> None:
+    """Checks that arrays have the shapes of their variables.
+
+    Args:
+      what: what the arrays are.
+      given: the arrays by path.
+      wanted: the variables by path.
+      examples: whether an array may have additional axes in front.
+    """
+    wrong = []
+    for path, variable in wanted.items():
+        if path in given and isinstance(getattr(variable, "raw_value", variable), jax.Array):
+            shape, expected = jnp.shape(given[path]), variable.shape
+            own = shape[len(shape) - len(expected) :] if examples else shape
+            if own != expected:
+                wrong.append(f"{path_text(path)} has {shape} for {expected}")
+    if wrong:
+        raise ArgumentError(f"{what} don't have the shapes of their variables: {', '.join(wrong)}.")
+
+
+def _check_updates(updates: Any, variables: Any) -> None:
+    """Checks that adding updates changes no shape."""
+    what = "grads, or the updates that tx makes of them,"
+    if isinstance(variables, Variable):
+        _check_shapes(what, {(): updates}, {(): variables})
+    elif isinstance(updates, (State, dict)):
+        _check_shapes(what, _flat(updates), _flat(variables))
 
 
 def _means(wrt: Filter, path: Path, leaf: object) -> bool:

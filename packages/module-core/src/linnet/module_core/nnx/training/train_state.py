@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from linnet.struct import PyTreeNode, field
 
 from ...errors import ArgumentTypeError
+from ...gradients import explain, updated
 from ..structure.calling import Caller, call
 from ..structure.graphdef import GraphDef
 from ..structure.states import State, merge_state
@@ -121,9 +122,21 @@ class TrainState(PyTreeNode, Generic[M]):
         Args:
           grads: gradients of `params`, with the same structure.
           **kwargs: other fields to replace, such as `batch_stats`.
+
+        Raises:
+          ArgumentError: `grads` are not a state like `params`, or have shapes that would change
+            those of the parameters.
         """
-        updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
-        params = jax.tree.map(
-            lambda p, u: jnp.asarray(p + u).astype(jnp.asarray(p).dtype), self.params, updates
-        )
+        where = f"{type(self).__name__}.apply_gradients"
+        try:
+            updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            explain(error, where, self.params, grads)
+        params = updated(where, _added, self.params, updates, grads)
         return self.replace(params=params, opt_state=opt_state, step=self.step + 1, **kwargs)
+
+
+def _added(param: Any, update: Any) -> Any:
+    if param is None:
+        return None
+    return jnp.asarray(param + update).astype(jnp.asarray(param).dtype)

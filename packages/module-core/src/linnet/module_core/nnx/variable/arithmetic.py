@@ -34,13 +34,24 @@ _SYMBOLS = {
     "lshift": "<<",
     "rshift": ">>",
 }
+
+
+def _truth(value: Any) -> bool:
+    """The truth value of a variable.
+
+    Programs write `if self.bias:` for an optional variable, and code that is traced doesn't know
+    the numbers: an array with axes counts as true if its first axis isn't empty, like a list.
+    """
+    return len(value) > 0 if getattr(value, "ndim", 0) else bool(value)
+
+
 _COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
 _UNARY = ["neg", "pos", "abs", "invert"]
 _CONVERSIONS: dict[str, Callable[..., Any]] = {
     "float": float,
     "int": int,
     "complex": complex,
-    "bool": bool,
+    "bool": _truth,
     "index": operator.index,
     "round": round,
     "trunc": math.trunc,
