@@ -83,7 +83,8 @@ def _refuse_structure(name: str, params: Any, grads: Any) -> None:
         )
     wanted, given = set(_by_path(params)), set(_by_path(grads))
     if wanted == given:
-        if jax.tree.structure(params) != jax.tree.structure(grads):
+        expected: Any = jax.tree.structure(params)
+        if expected != jax.tree.structure(grads):
             raise ArgumentError(
                 f"{name}: grads have the paths of the parameters, but other containers: "
                 f"{type(grads).__name__} on top, expected {type(params).__name__}.",
