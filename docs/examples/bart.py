@@ -217,7 +217,7 @@ def write(model: Bart, texts: Sequence[np.ndarray], start: int, count: int) -> n
 
 
 def main() -> int:
-    """Loads, compares, writes; returns the exit status."""
+    """Loads the model, compares outputs, writes a text, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="bart")
     folder = options.checkpoint
     model, config = load_model(folder)

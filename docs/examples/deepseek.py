@@ -192,7 +192,7 @@ def load_model(of: Checkpoint) -> Decoder:
 
 
 def main() -> int:
-    """Loads, compares, writes; returns the exit status."""
+    """Loads the model, compares outputs, generates, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="deepseek")
     of = Checkpoint.read(options.checkpoint)
     model = load_model(of)

@@ -214,7 +214,7 @@ def draw(path: Path, history: dict[str, list[float]], held_out: Digits, logits: 
 
 
 def main() -> int:
-    """Trains, evaluates, saves and loads; returns the exit status, 130 after Ctrl-C."""
+    """Trains, evaluates, saves and loads a model; returns the exit status, 130 after Ctrl-C."""
     options = read_options(__doc__.partition("\n")[0], steps=500)
     keras.utils.set_random_seed(options.seed)
     digits, held_out = load_data()

@@ -138,7 +138,7 @@ def train(model: Any, task: Task, steps: int, seed: int, name: str) -> list[floa
 
 
 def main() -> int:
-    """Trains and compares; returns the exit status, 130 after Ctrl-C, as in shells."""
+    """Trains and compares both models; returns the exit status, 130 after Ctrl-C."""
     options = read_options(__doc__.partition("\n")[0], steps=1000)
     steps = options.steps or (20 if options.tiny else 1000)
     task, rngs = Task(options.seed), nnx.Rngs(options.seed)

@@ -164,7 +164,7 @@ def train_step(
 
 
 def main() -> int:
-    """Loads, checks and trains; returns the exit status, 130 after Ctrl-C, as in shells."""
+    """Loads, checks and trains the model; returns the exit status, 130 after Ctrl-C."""
     options = read_options(__doc__.partition("\n")[0], steps=200, checkpoint="resnet")
     folder = options.checkpoint
     model = load_model(folder)

@@ -209,7 +209,7 @@ def logits(model: Swin, images: Any) -> jax.Array:
 
 
 def main() -> int:
-    """Loads, compares; returns the exit status."""
+    """Loads the model, compares its outputs, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="swin")
     folder = options.checkpoint
     model = load_model(folder)

@@ -5,7 +5,7 @@ what a trace can see of a field: numbers with their type (a kernel times 2 diffe
 times 2.0); the contents of a partial, a container or a dataclass, but not its identity; and, for a
 type with registered state-dict functions, the state dict. Arrays are compared by contents, large
 ones by identity. Modules are compared by class, fields, and place below the lifted scopes, but not
-by the path from the model, so that equal siblings share a program.
+by their path in the model, so that equal siblings share a program.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a training loop needs besides the model: its state, files, devices and schedules.
 
-Each file has the name of its module in Flax, and none depends on a style of modules:
-a training state carries any function and any tree of parameters. The most common names are here as
+Each file is named after the corresponding module of Flax, and none depends on a style of modules: a
+training state carries any function and any tree of parameters. The most common names are here as
 well:
 
 >>> import jax.numpy as jnp, optax

@@ -218,7 +218,7 @@ def new_object(cls: type[T], stamp: object = None) -> T:
 def adopt(obj: Pytree, state: Mapping[str, Any]) -> None:
     """Gives a new object the attributes that an object of Flax's had.
 
-    They record whether each is data. That is marked where it doesn't follow from the value, and
+    They record whether each is data. A mark is set where this doesn't follow from the value, and
     for containers of data, which Flax programs have to mark.
     """
     attributes = {k: v for k, v in state.items() if not k.startswith("_pytree__")}

@@ -62,8 +62,8 @@ def with_rngs(
     selects is copied unchanged.
 
     Args:
-      node: an object with streams. If omitted, or a function, the result is a decorator, which
-        passes such copies of the arguments to the function.
+      node: an object with streams. If it is omitted, or is a function, the result is a decorator,
+        which passes such copies of the arguments to the function.
       split: number of keys (or shape of the array of keys), for all streams or by filter.
       fork: which streams restart from a single key.
       broadcast: like `split`, with the same key repeated.

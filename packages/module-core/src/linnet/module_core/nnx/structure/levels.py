@@ -1,4 +1,4 @@
-"""Checks that a function's changes are allowed at the trace level of its call, before any is made.
+"""Checks, before any change is made, that a function may make it at the trace level of its call.
 
 A transform applies its function's changes at the trace level of the call. The caller's objects may
 belong to a different level (a model from outside a `jax.jit`, reached through a closure): changing
