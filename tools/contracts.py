@@ -434,7 +434,7 @@ def test_input_and_variables_stay(layer: Layer) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_arguments_are_refused_by_one_rule(layer: Layer) -> None:
+def test_bad_arguments_raise_errors_by_one_rule(layer: Layer) -> None:
     module, inputs = layer.linen(), layer.arrays()
     fields = [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
 
@@ -445,7 +445,7 @@ def test_arguments_are_refused_by_one_rule(layer: Layer) -> None:
     layer_rules.require_rules_of_arguments({n: getattr(module, n) for n in fields}, call)
 
 
-def test_inputs_are_refused_by_one_rule(layer: Layer) -> None:
+def test_bad_inputs_raise_errors_by_one_rule(layer: Layer) -> None:
     module = layer.linen()
     if hasattr(module, "layer_instance"):
         pytest.skip("its inputs are those of the layer inside")

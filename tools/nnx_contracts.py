@@ -414,7 +414,9 @@ def test_output_is_that_of_the_linen_layer(layer: Layer) -> None:
     near(module(*inputs, **layer.call), expected, rtol=2e-5, atol=2e-6)
 
 
-def test_arguments_are_refused_by_one_rule(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_arguments_raise_errors_by_one_rule(
+    layer: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cls, arguments = class_of(layer), {}
     signature = inspect.signature(cls.__init__)
     make = cls.__init__
@@ -440,7 +442,7 @@ def test_arguments_are_refused_by_one_rule(layer: Layer, monkeypatch: pytest.Mon
     layer_rules.require_rules_of_arguments(arguments, call)
 
 
-def test_inputs_are_refused_by_one_rule(layer: Layer) -> None:
+def test_bad_inputs_raise_errors_by_one_rule(layer: Layer) -> None:
     module = layer.module()
     if hasattr(module, "layer_instance"):
         pytest.skip("its inputs are those of the layer inside")

@@ -363,7 +363,7 @@ def test_past_the_cache_s_end():
         ours.apply(full, X[:, 1:2], mutable=["cache"])
 
 
-def test_refused_by_both():
+def test_errors_of_both():
     for nn in BOTH:
         layer = nn.MultiHeadDotProductAttention(3)
         with pytest.raises((ValueError, AssertionError)):

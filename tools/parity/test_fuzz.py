@@ -87,7 +87,7 @@ def test_what_is_smaller_keeps_the_fault():
     assert found == {"steps": [{"do": "a", "n": 4}]}
 
 
-def test_a_known_difference_is_no_finding():
+def test_a_known_difference_is_not_a_finding():
     finding = program.Finding("containers", {}, "frozen: delete", "differs", "flax: …")
     assert "del d[key]" in cli.known(finding)
     assert not cli.known(program.Finding("layers", {}, "frozen: delete", "differs", "flax: …"))

@@ -223,7 +223,7 @@ def test_signatures(name):
             assert a == b
 
 
-def test_what_is_refused_by_both():
+def test_errors_of_both():
     for library, package in BOTH:
         rngs = library.Rngs(0)
         made = package.MultiHeadAttention(2, 8, rngs=rngs)

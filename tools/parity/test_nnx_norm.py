@@ -272,7 +272,7 @@ def test_signatures(name):
                 assert a == b
 
 
-def test_what_is_refused_by_both():
+def test_errors_of_both():
     for library, layers in ((nnx, norms), (flax_nnx, flax_nnx)):
         rngs = library.Rngs(0)
         with pytest.raises(ValueError, match="(?s)use_running_average.*constructor"):

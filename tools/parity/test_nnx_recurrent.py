@@ -232,7 +232,7 @@ def test_flipping():
         identical(functional.flip_sequences(X, lengths, 1, False), flip(X, lengths, 1, False))
 
 
-def test_what_is_refused_by_both():
+def test_errors_of_both():
     for library, package in BOTH:
         cell = package.GRUCell(D, H, rngs=library.Rngs(0))
         with pytest.raises(ValueError, match="(?i)rngs"):

@@ -229,7 +229,7 @@ def test_program(program):
         lambda nnx, m: nnx.while_loop(lambda m: True, lambda m: nnx.clone(m), m),
     ],
 )
-def test_what_is_refused_there_is_refused_here(call):
+def test_what_raises_an_error_there_raises_one_here(call):
     for nnx in (linnet.nnx, flax.nnx):
         with pytest.raises(ValueError):  # noqa: PT011  (Flax's words are its own)
             call(nnx, parts(nnx)(nnx.Rngs(0)))

@@ -165,13 +165,13 @@ def test_named_tuples_of_old_files_and_partials():
         ({1: 1}, {1: 4}),
     ],
 )
-def test_what_flax_refuses_is_refused(target, state):
+def test_what_raises_an_error_in_flax_raises_one_here(target, state):
     for module, cls in ((flax.serialization, TheirBox), (serialization, OurBox)):
         with pytest.raises(ValueError, match=r"\S"):
             module.from_state_dict(cls(1) if target == "box" else target, state)
 
 
-def test_unknown_keys_of_a_dict_are_refused_where_flax_drops_them():
+def test_unknown_keys_of_a_dict_raise_an_error_where_flax_drops_them():
     assert flax.serialization.from_state_dict({"a": 1}, {"a": 5, "z": 2}) == {"a": 5}
     with pytest.raises(serialization.StateDictError, match=r"unknown field \./z"):
         serialization.from_state_dict({"a": 1}, {"a": 5, "z": 2})

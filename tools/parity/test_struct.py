@@ -142,7 +142,7 @@ def test_dataclasses_are_the_same_pytrees(theirs, ours):
 
 
 @pytest.mark.parametrize(("theirs", "ours"), PAIRS, ids=lambda cls: cls.__name__)
-def test_dataclasses_refuse_the_same(theirs, ours):
+def test_dataclasses_raise_the_same_errors(theirs, ours):
     for use in (
         lambda cls: cls(),
         lambda cls: cls(1, bogus=2),
@@ -240,7 +240,7 @@ def test_frozen_dicts_have_the_same_hash_and_compare_alike(tree):
         lambda m: m.pop({"a": 1}, "b"),
     ],
 )
-def test_frozen_dicts_refuse_the_same(use):
+def test_frozen_dicts_raise_the_same_errors(use):
     with pytest.raises(Exception) as a:  # noqa: PT011  (whatever it is)
         use(flax.core.frozen_dict)
     with pytest.raises(Exception) as b:  # noqa: PT011

@@ -115,7 +115,7 @@ def test_traversals(place):
 
 
 @pytest.mark.filterwarnings("ignore:.*Traversal:DeprecationWarning")
-def test_set_refuses_the_same():
+def test_set_raises_the_same_errors():
     for m in MODULES:
         for wrong in ([7], [7, 8, 9]):
             with pytest.raises(ValueError, match="value"):

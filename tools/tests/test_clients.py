@@ -29,7 +29,7 @@ def test_every_program_has_a_head_and_pins():
         assert any(need.startswith(f"{program.distribution}==") for need in program.needs)
 
 
-def test_a_head_that_pins_nothing_is_refused(tmp_path):
+def test_a_head_that_pins_nothing_raises_an_error(tmp_path):
     path = tmp_path / "loose.py"
     path.write_text(PROGRAMS[0].path.read_text("utf-8").replace("==", ">="), "utf-8")
     with pytest.raises(ValueError, match="pin .* with =="):

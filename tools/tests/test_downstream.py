@@ -38,7 +38,7 @@ def test_what_is_imported_is_declared(project):
 
 
 @each_project
-def test_ranges_admit_the_tree_and_refuse_what_breaks(project):
+def test_ranges_admit_the_tree_and_exclude_what_breaks(project):
     for name, requirement in needs(project).items():
         version = workspace.find(name).version
         assert requirement.specifier.contains(version), requirement

@@ -180,7 +180,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path):
 
 
 @pytest.mark.parametrize("options", [["--steps", "0"], ["--out", __file__]])
-def test_bad_options_are_refused(options, monkeypatch, capsys):
+def test_bad_options_raise_an_error(options, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("program", FOLDER / "program.py")
     assert spec is not None
     assert spec.loader is not None

@@ -12,7 +12,7 @@ NEW = 'python -m pip install "nox[uv]" && python -m nox -s '
 
 
 @pytest.mark.parametrize("session", ["quickstart", "tests"])
-def test_commands_stand_on_one_line_each(session):
+def test_commands_are_on_one_line_each(session):
     assert f"\n```\n{NEW}{session}\n```\n" in TEXT
 
 

@@ -276,7 +276,7 @@ def test_additions_are_a_patch_below_1_and_a_minor_version_above(repository):
     assert "Bump it by minor (1.0.0 -> 1.1.0)" in said
 
 
-def test_changed_signature_under_a_patch_is_refused(repository):
+def test_changed_signature_under_a_patch_raises_an_error(repository):
     repository.edit(NORM, "epsilon: float = 1e-6", "epsilon: float = 1e-5")
     repository.tell("layers", "Fixed", "Epsilon.")
     repository.commit()
@@ -354,7 +354,7 @@ def test_breaking_bump_at_the_root_reaches_extras(repository):
     )
 
 
-def test_range_begins_with_the_first_version_that_can_be_installed_beside_the_rest(repository):
+def test_range_begins_with_the_first_version_that_can_be_installed_with_the_rest(repository):
     repository.edit("packages/core/README.md", "# linnet-core", "# linnet-core, again")
     repository.tell("core", "Breaking", "What it returns is different.")
     repository.commit()
@@ -392,7 +392,7 @@ def test_what_breaks_for_a_subclass_in_a_sibling_breaks_there(repository):
     assert not broken["extra"]  # it only imports the class
 
 
-def test_dirty_tree_is_refused(repository):
+def test_dirty_tree_raises_an_error(repository):
     repository.tell("core", "Fixed", "It.")
     assert "The tree is not clean" in repository.refusal("bump", "core", "patch")
     repository.commit()
@@ -400,17 +400,17 @@ def test_dirty_tree_is_refused(repository):
     assert "packages/core/new.py" in repository.refusal("bump", "core", "patch")
 
 
-def test_empty_changelog_is_refused(repository):
+def test_empty_changelog_raises_an_error(repository):
     said = repository.refusal("bump", "core", "patch")
     assert "packages/core/CHANGELOG.md has no entries under '## Unreleased'" in said
 
 
-def test_unknown_package_is_refused(repository):
+def test_unknown_package_raises_an_error(repository):
     said = repository.refusal("bump", "cores", "patch")
     assert "called 'cores'; available: core, extra, layers, linnet" in said.lower()
 
 
-def test_version_below_the_last_tag_is_refused(repository):
+def test_version_below_the_last_tag_raises_an_error(repository):
     about = "packages/core/src/linnet/core/__about__.py"
     repository.edit(about, "0.1.0", "0.0.9")
     repository.tell("core", "Fixed", "It.")
@@ -442,19 +442,19 @@ def test_tags_that_release_nothing(repository):
     )
 
 
-def test_tag_of_another_commit_is_refused(repository):
+def test_tag_of_another_commit_raises_an_error(repository):
     repository.tell("core", "Fixed", "It.")
     repository.commit()
     assert "Check out the tag" in repository.refusal("check-tag", "linnet-core-v0.1.0")
 
 
-def test_range_that_excludes_a_sibling_here_is_refused(repository):
+def test_range_that_excludes_a_sibling_here_raises_an_error(repository):
     repository.edit("packages/layers/pyproject.toml", ">=0.1,<0.2", ">=0.2,<0.3")
     said = repository.refusal("check-tag", "linnet-layers-v0.1.0")
     assert "needs linnet-core>=0.2,<0.3, but linnet-core is at 0.1.0 here" in said
 
 
-def test_break_in_a_patch_made_by_hand_is_refused(repository):
+def test_break_in_a_hand_made_patch_raises_an_error(repository):
     repository.edit(NORM, "epsilon", "eps")
     repository.edit("packages/layers/src/linnet/layers/__about__.py", "0.1.0", "0.1.1")
     repository.tell("layers", "Fixed", "It.")
@@ -469,7 +469,7 @@ def test_break_in_a_patch_made_by_hand_is_refused(repository):
     assert "linnet.layers.Norm(epsilon) is gone" in said
 
 
-def test_tag_of_what_was_never_pushed_is_refused(repository, tmp_path):
+def test_tag_of_a_commit_that_was_never_pushed_raises_an_error(repository, tmp_path):
     repository.git("clone", "--quiet", str(repository.root), str(tmp_path / "clone"))
     clone = Repository(tmp_path / "clone")
     assert clone.release("check-tag", "linnet-core-v0.1.0") == "core\n"
@@ -480,7 +480,7 @@ def test_tag_of_what_was_never_pushed_is_refused(repository, tmp_path):
     assert "is not on any branch of the remote repository" in said
 
 
-def test_clone_without_history_is_refused(repository, tmp_path):
+def test_clone_without_history_raises_an_error(repository, tmp_path):
     shallow = tmp_path / "shallow"
     repository.git("clone", "--quiet", "--depth=1", repository.root.as_uri(), str(shallow))
     for command in (["plan"], ["bump", "core", "first"], ["check-tag", "linnet-core-v0.1.0"]):
@@ -516,7 +516,7 @@ def test_build(repository):
         ("src/linnet/core/notes.txt", "is not Python source"),
     ],
 )
-def test_stray_file_in_the_source_is_refused(repository, file, reason):
+def test_stray_file_in_the_source_raises_an_error(repository, file, reason):
     path = repository.root / "packages/core" / file
     path.parent.mkdir(exist_ok=True)
     path.write_text("# stray\n")
@@ -524,7 +524,7 @@ def test_stray_file_in_the_source_is_refused(repository, file, reason):
     assert f"{file}: {reason}" in repository.refusal("build", "core")
 
 
-def test_wheel_with_a_stray_file_is_refused(repository):
+def test_wheel_with_a_stray_file_raises_an_error(repository):
     with (repository.root / "packages/core/pyproject.toml").open("a") as file:
         file.write('[tool.hatch.build.targets.wheel.force-include]\n"tests" = "tests"\n')
     repository.commit()
@@ -534,7 +534,7 @@ def test_wheel_with_a_stray_file_is_refused(repository):
     assert not (repository.root / "dist").exists()
 
 
-def test_build_that_depends_on_its_surroundings_is_refused(repository):
+def test_build_that_depends_on_its_surroundings_raises_an_error(repository):
     """Here, a file contains the folder in which it was built."""
     core = repository.root / "packages/core"
     (core / "hatch_build.py").write_text(

@@ -236,7 +236,7 @@ def test_what_is_offered(toy):
     }
 
 
-def test_a_difference_says_where_it_stands(toy, tmp_path):
+def test_a_difference_says_where_it_is(toy, tmp_path):
     new = package(tmp_path / "new", ("axis: int = -1\n", "axis: int = 0\n"))
     (found,) = differences.breaks(toy, new)
     line = FILES["toy/parts.py"].splitlines().index("    axis: int = -1") + 1

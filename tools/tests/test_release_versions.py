@@ -40,7 +40,7 @@ versions = st.builds(lambda *parts: Version(".".join(map(str, parts))), numbers,
         ("1.4.2", "1.4.3", "1.5.0", "2.0.0", ">=1,<2"),
     ],
 )
-def test_versions_by_hand(version, patch, minor, major, range_):
+def test_versions_written_out(version, patch, minor, major, range_):
     start = Version(version)
     assert [str(bumped(start, p)) for p in PARTS] == [version, patch, minor, major]
     assert range_from(start) == range_
@@ -186,7 +186,7 @@ def test_a_release_dates_what_was_unreleased_and_leaves_an_empty_part():
     assert released.text.count("\n") == LOG.count("\n") + 2
 
 
-def test_the_entry_of_a_moved_range_stands_once_and_nothing_else_changes():
+def test_the_entry_of_a_moved_range_occurs_once_and_nothing_else_changes():
     once = log().needing("linnet-struct>=0.2,<0.3")
     assert [line for line in once.text.splitlines() if line not in LOG.splitlines()] == [
         "### Changed",
@@ -230,12 +230,12 @@ def test_what_is_added_to_any_changelog(sections, is_first):
         ("# Changelog\n\n## Unreleased\n\n### New\n", "'### New' is neither a section"),
     ],
 )
-def test_another_form_is_refused(text, message):
+def test_a_different_form_raises_an_error(text, message):
     with pytest.raises(Refused, match=message):
         log(text).sections()
 
 
-def test_what_is_no_break_has_a_name_and_a_reason():
+def test_a_change_that_is_not_a_break_has_a_name_and_a_reason():
     said = "### Compatible\n\n- `linnet.toy.f(x)`: the same number, written differently.\n"
     assert log(LOG.replace("### Fixed", f"{said}\n### Fixed")).compatible() == {"linnet.toy.f(x)"}
     for entry in ("- All is well.", "- `linnet.toy.f(x)`:"):

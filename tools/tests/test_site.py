@@ -131,7 +131,7 @@ def test_bounds_that_are_missed_are_said_to_be():
             assert ratio["met"] == (None if bound is None else ratio["value"] <= bound), case
 
 
-def test_new_results_take_the_place_of_old_ones():
+def test_new_results_replace_old_ones():
     case = {"name": "trace-x", "about": "a | b", "unit": "s", "rounds": 3, "medians": {}}
     ratio = {"of": "linnet", "to": "flax", "value": 0.5, "error": 0.01, "at_most": 0.4}
     table = site_benchmarks.markdown([case | {"ratios": [ratio | {"met": False}]}])

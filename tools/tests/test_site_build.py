@@ -133,7 +133,7 @@ def test_a_link_to_a_file_that_is_not_there_is_an_error(folder):
         site_hooks._turned(f"[s](../../{folder}/nothing.py)", "guides/x.md", "docs/guides")
 
 
-def test_folders_in_the_navigation_stand_for_what_is_in_them():
+def test_folders_in_the_navigation_include_what_is_in_them():
     nav = [{"Guides": ["guides/b.md", "guides/"]}]
     known = ["guides/a.md", "guides/b.md", "guides/c.md", "design/d.md"]
     assert site_hooks._completed(nav, known, {"guides/b.md"}) == [

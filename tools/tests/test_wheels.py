@@ -62,7 +62,7 @@ def test_the_same_bytes_at_another_time_and_place(tmp_path):
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
 
 
-def test_a_wheel_that_is_there_is_replaced_unless_only_missing_ones_are_built(tmp_path):
+def test_an_existing_wheel_is_replaced_unless_only_missing_ones_are_built(tmp_path):
     (wheel,) = wheelhouse.build([STRUCT], tmp_path)
     built = wheel.read_bytes()
     wheel.write_bytes(b"of an earlier build")

@@ -100,12 +100,19 @@ def flowing(text):
     return " ".join(lines), [0, *accumulate(len(line) + 1 for line in lines)]
 
 
+def names_of_tests(text):
+    """The name of each test in the words that it is made of, and its line."""
+    for match in re.finditer(r"^ *def (test_\w+)", text, re.MULTILINE):
+        yield text.count("\n", 0, match.start()) + 1, match[1].replace("_", " ")
+
+
 def found():
     for file in FILES:
         name = file.relative_to(ROOT).as_posix()
         excepted = [p for place in EXCEPTIONS if name.startswith(place) for p in EXCEPTIONS[place]]
         text = file.read_text("utf-8")
         flow, starts = flowing(text)
+        tests = list(names_of_tests(text))
         for phrase, better in PHRASES.items():
             if phrase in excepted:
                 continue
@@ -114,6 +121,7 @@ def found():
                 places = [(text.count("\n", 0, m.start()) + 1, m) for m in matches]
             else:
                 places = [(bisect(starts, m.start()), m) for m in re.finditer(phrase, flow)]
+                places += [(n, m) for n, t in tests if (m := re.search(phrase, t, re.IGNORECASE))]
             for number, match in places:
                 yield f"{name}:{number}: {match[0]!r}: {better}"
 

@@ -229,7 +229,7 @@ def test_what_forms_ask_for_prints_the_versions():
         assert re.search(f"^{name}", printed, re.MULTILINE), printed
 
 
-def test_what_runs_when_is_told():
+def test_the_page_says_what_runs_when():
     page = workspace.ROOT / "docs" / "maintaining" / "continuous_integration.md"
     rows = re.findall(r"^\| (\w+) \| .*? \| (.*?) \|", page.read_text("utf-8"), re.MULTILINE)
     told = {name: set(re.findall(r"`(\w+)", sessions)) for name, sessions in rows[1:]}

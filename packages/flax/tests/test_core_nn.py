@@ -28,7 +28,7 @@ def test_attention_step_by_step_is_attention_to_all_earlier_positions():
     assert state["cache"]["entry"].i == 5
 
 
-def test_a_cache_that_was_not_made_is_refused():
+def test_a_cache_that_was_not_made_raises_an_error():
     _, variables = init(attend)(jax.random.key(1), X)
     with pytest.raises(errors.ArgumentError, match="not initialized"):
         apply(attend, mutable=["cache"])(variables, X[:, :1])

@@ -236,7 +236,7 @@ def test_what_flax_lacks_too_is_not_found(hooked):
     assert importlib.metadata.files("flax") is None
 
 
-def test_real_flax_is_refused(hooked, monkeypatch):
+def test_real_flax_raises_an_error(hooked, monkeypatch):
     hook.uninstall()
     real = types.ModuleType("flax")
     real.__file__ = "/site-packages/flax/__init__.py"

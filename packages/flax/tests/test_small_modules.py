@@ -40,7 +40,7 @@ def test_files(tmp_path):
         io.GFile(tmp_path / "none", "r")
 
 
-def test_files_that_are_elsewhere_are_refused():
+def test_files_that_are_elsewhere_raise_an_error():
     for use in (io.exists, io.rmtree, io.listdir):
         with pytest.raises(ArgumentError, match="gs://bucket/x is not on a local disk"):
             use("gs://bucket/x")

@@ -199,13 +199,13 @@ def test_wrong_types(initializer, key, shape, dtype, message):
 
 
 @pytest.mark.parametrize("make", [normal, uniform, truncated_normal, lecun_normal, orthogonal])
-def test_several_keys_are_refused(make):
+def test_several_keys_raise_an_error(make):
     for keys in (jax.random.split(KEY, 2), jnp.zeros((2, 2), jnp.uint32)):
         with pytest.raises(ValueError, match="key must be a single PRNG key, got an array of"):
             make()(keys, (2, 3))
 
 
-def test_a_traced_dimension_is_refused():
+def test_a_traced_dimension_raises_an_error():
     with pytest.raises(TypeError, match="shape must consist of ints"):
         jax.jit(lambda n: initializers.normal()(KEY, (n, 2)))(3)
 

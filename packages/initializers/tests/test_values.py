@@ -240,7 +240,7 @@ def test_zero_spread_draws_zeros():
         assert not np.asarray(initializer(KEY, (2, 3))).any()
 
 
-def test_infinite_bounds_are_no_bounds():
+def test_infinite_bounds_do_not_bound():
     free = initializers.truncated_normal(1.0, lower=-math.inf, upper=math.inf)
     np.testing.assert_allclose(free(KEY, (5,)), jax.random.normal(KEY, (5,)), rtol=1e-4)
 

@@ -178,7 +178,7 @@ def test_methods_that_are_not_there():
 
 
 @pytest.mark.parametrize("variables", [3, [1], {"params": 1}, {"params": {"kernel": "text"}}])
-def test_variables_that_are_no_dicts_of_arrays(variables):
+def test_variables_that_are_not_dicts_of_arrays(variables):
     with pytest.raises(ArgumentTypeError, match=r"mine \(FlaxLayer\): variables should"):
         FlaxLayer(Dense(2), variables=variables, name="mine")
 
@@ -246,7 +246,7 @@ def test_errors_of_linnet_keep_their_place_and_their_hint():
         layer(X)
 
 
-def test_another_backend_is_refused_when_a_layer_is_made():
+def test_another_backend_raises_an_error_when_a_layer_is_made():
     """Importing the layers needs neither a style of modules nor TensorFlow."""
     program = """
 import sys

@@ -145,7 +145,7 @@ def test_given_numpy_arrays_and_half_precision_become_weights():
     np.testing.assert_allclose(layer(X)[:, 0], X.sum(-1), rtol=1e-5)
 
 
-def test_variables_that_are_another_module_s_are_refused_with_all_differences():
+def test_variables_that_are_another_module_s_raise_an_error_with_all_differences():
     variables = Net(features=4).init(jax.random.key(0), X)
     variables["params"]["Dense_7"] = variables["params"].pop("Dense_1")
     layer = FlaxLayer(Net(), variables=variables, name="net")

@@ -170,7 +170,7 @@ def test_a_get_config_of_the_module_s_own_is_asked():
         (Holder(np.zeros(5000)), "Holder.value"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_by_name(module, place):
+def test_what_cannot_be_saved_is_named(module, place):
     layer = FlaxLayer(module, name="mine")
     model = keras.Sequential([keras.Input((2,)), layer])
     model.summary(print_fn=lambda *_, **__: None)  # not before it is saved
@@ -182,7 +182,7 @@ def test_what_cannot_be_saved_is_refused_by_name(module, place):
         assert any(word in hints[0] for word in ("register", "variable"))
 
 
-def test_a_function_that_cannot_be_found_is_refused():
+def test_a_function_that_cannot_be_found_raises_an_error():
     layer = FlaxLayer(Two(), lambda module, inputs, training: forward_two(module, inputs, training))
     with pytest.raises(ArgumentError, match="method holds <function"):
         layer.get_config()
@@ -214,7 +214,7 @@ def test_local_classes_need_to_be_registered():
         FlaxLayer.from_config(config)
 
 
-def test_modules_with_constructors_of_their_own_are_refused():
+def test_modules_with_constructors_of_their_own_raise_an_error():
     with pytest.raises(ArgumentError, match="whose custom __init__ hides"):
         FlaxLayer(OwnInit(3)).get_config()
 
@@ -294,7 +294,7 @@ def test_a_module_that_is_not_imported_is_named():
         assert FlaxLayer.from_config(config).module == Net()
 
 
-def test_another_class_of_that_name_is_refused():
+def test_another_class_of_that_name_raises_an_error():
     config = FlaxLayer(Net(), name="mine").get_config()
     with (
         keras.saving.custom_object_scope({"Net": ModuleType}),
@@ -317,7 +317,7 @@ def test_kinds_of_later_versions_are_named(stored):
 
 
 @pytest.mark.parametrize("module", [None, 3, {"fields": {}}])
-def test_configurations_without_a_module_are_refused(module):
+def test_configurations_without_a_module_raise_an_error(module):
     config = {**FlaxLayer(Net()).get_config(), "module": module}
     with pytest.raises((ArgumentError, ArgumentTypeError)):
         FlaxLayer.from_config(config)

@@ -214,7 +214,7 @@ def test_what_is_sown_is_dropped_with_one_warning():
     assert layer.weights == []
 
 
-def test_variables_that_a_call_makes_are_refused():
+def test_variables_that_a_call_makes_raise_an_error():
     class Late(nnx.Module):
         def __call__(self, inputs):
             self.cache = nnx.Cache(inputs)
@@ -314,7 +314,7 @@ def run_both(module, inputs):
     return module[1](module[0](inputs))
 
 
-def test_what_cannot_be_saved_is_refused_by_name():
+def test_what_cannot_be_saved_is_named():
     layer = NNXLayer(net(activation=lambda x: x), name="mine")
     with pytest.raises(
         ArgumentError, match=r"mine \(NNXLayer\): NNXNet.activation holds <function"

@@ -58,7 +58,7 @@ def renamed(path, to):
             target.writestr(name, data)
 
 
-def test_a_process_that_has_not_imported_the_module_is_told_to(folder):
+def test_a_process_that_has_not_imported_the_module_gets_a_hint_to_do_so(folder):
     marker = folder / "ran"
     (folder / "absent_models.py").write_text(f"open({str(marker)!r}, 'w')", "utf-8")
     renamed_file = folder / "renamed.keras"
@@ -84,7 +84,7 @@ def test_a_process_that_has_not_imported_the_module_is_told_to(folder):
 
 
 @pytest.mark.parametrize("name", ["stateful", "nnx"])
-def test_weights_go_into_a_model_that_was_made_anew(name, folder):
+def test_weights_go_into_a_new_model(name, folder):
     layer = FlaxLayer(Net()) if name == "stateful" else NNXLayer(NNXNet, seed=9)
     model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
     if name == "nnx":  # with a custom activation

@@ -314,7 +314,7 @@ def test_nnx_constructors(options, error, says):
     refuses(error, says, lambda: nnx.MultiHeadAttention(in_features=8, rngs=Rngs(0), **options))
 
 
-def test_what_is_refused_leaves_the_cache_as_it_was():
+def test_an_error_leaves_the_cache_as_it_was():
     layer = nnx.MultiHeadAttention(
         2, 8, decode=True, rotary=Rotary(), cache_options=CacheOptions(per_row=True), rngs=Rngs(0)
     )

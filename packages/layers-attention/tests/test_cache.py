@@ -115,7 +115,7 @@ def test_past_the_end_is_nan_where_the_position_is_not_known():
     assert cache["cache"]["cache_index"] == LENGTH + 2
 
 
-def test_other_shapes_than_init_s_are_refused():
+def test_other_shapes_than_init_s_raise_an_error():
     layer, params, cache = start()
     with pytest.raises(ValueError, match="Autoregressive cache shape error"):
         layer.apply({**params, **cache}, X[:1, :1], mutable=["cache"])

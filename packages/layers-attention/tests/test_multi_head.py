@@ -178,7 +178,7 @@ def test_a_causal_call_becomes_a_mask_for_functions_without_causality(variables)
         ({"implementation": "chunked"}, {}, "'chunked' needs an attention_fn that takes 'impl"),
     ],
 )
-def test_what_an_attention_fn_cannot_be_told_is_refused(variables, fields, call, says):
+def test_arguments_that_an_attention_fn_cannot_take_raise_an_error(variables, fields, call, says):
     layer = linen.MultiHeadAttention(2, attention_fn=lambda query, key, value: query, **fields)
     with pytest.raises(errors.ArgumentError, match=says):
         layer.apply(variables, X, **call)

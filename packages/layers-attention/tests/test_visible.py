@@ -227,7 +227,7 @@ def _equations(jaxpr):
                 yield from _equations(inner)
 
 
-def test_blocks_outside_of_a_window_are_not_visited():
+def test_blocks_outside_a_window_are_not_visited():
     blocks = 96 // 8
     assert pairs() == blocks**2
     assert pairs(is_causal=True) == blocks * (blocks + 1) // 2

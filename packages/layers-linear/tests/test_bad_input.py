@@ -185,7 +185,7 @@ def refused(layer, x, error, *says, **call):
         ),
     ],
 )
-def test_a_layer_refuses(refusal):
+def test_a_layer_raises_an_error(refusal):
     with pytest.raises(errors.LinnetError) as caught:
         refusal.layer.init(KEY, refusal.x, **refusal.call)
     assert isinstance(caught.value, refusal.error)
@@ -214,7 +214,7 @@ class Model(Module):
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Module) else None,
 )
-def test_stored_parameters_of_another_input_are_refused(layer, x, other, name, expected, stored):
+def test_stored_parameters_of_another_input_raise_an_error(layer, x, other, name, expected, stored):
     model = Model(layer)
     variables = model.init(KEY, x)
     with pytest.raises(errors.ScopeParamShapeError) as caught:
@@ -249,7 +249,7 @@ def test_a_missing_key_names_stream_and_module():
         assert part in str(caught.value)
 
 
-def test_a_traced_rate_is_refused():
+def test_a_traced_rate_raises_an_error():
     @jax.jit
     def program(rate):
         return functional.dropout(VECTORS, KEY, rate)
@@ -283,7 +283,7 @@ def test_a_traced_rate_is_refused():
         ),
     ],
 )
-def test_pooling_refuses(call, error, says):
+def test_pooling_raises_an_error(call, error, says):
     with pytest.raises(errors.LinnetError) as caught:
         call(IMAGES)
     assert isinstance(caught.value, error)
@@ -341,7 +341,7 @@ def test_pooling_refuses(call, error, says):
         (lambda: functional.attend(VECTORS, jnp.ones((5, 3))), ["(2, 4)", "3 features"]),
     ],
 )
-def test_functions_refuse_arrays_that_do_not_fit(call, says):
+def test_functions_raise_an_error_for_arrays_that_do_not_fit(call, says):
     with pytest.raises(errors.ShapeError) as caught:
         call()
     assert isinstance(caught.value, ValueError)
@@ -350,7 +350,7 @@ def test_functions_refuse_arrays_that_do_not_fit(call, says):
 
 
 @pytest.mark.parametrize("key", [None, 3])
-def test_dropout_refuses_what_is_no_key(key):
+def test_dropout_raises_an_error_without_a_key(key):
     with pytest.raises(errors.InvalidRngError, match=f"needs a random key, got {key}"):
         functional.dropout(VECTORS, key, 0.5)
 

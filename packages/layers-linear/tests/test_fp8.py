@@ -81,7 +81,7 @@ def test_rounding_is_that_of_the_format(dtype):
     near(ours, expected, rtol=2.0**-bits, atol=2.0 ** (least - bits) * scale * 1.001)
 
 
-def test_the_largest_number_of_what_is_no_8_bit_format():
+def test_the_largest_number_of_a_dtype_that_is_not_an_8_bit_format():
     with pytest.raises(DtypeError, match="Expected an 8-bit floating-point dtype, got float16"):
         rounding.get_fp8_max(jnp.float16, jnp.float32)
     with pytest.raises(DtypeError, match="got int8"):

@@ -194,7 +194,7 @@ def test_prelu_computes_in_the_inputs_type():
     assert nnx.PReLU(0.25, dtype=jnp.float32)(y).dtype == jnp.float32
 
 
-def test_lora_is_the_product_beside_the_layer():
+def test_lora_is_the_product_next_to_the_layer():
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(4, 2)).astype(np.float32), rng.normal(size=(2, 5)).astype(np.float32)
     rngs = Rngs(0)

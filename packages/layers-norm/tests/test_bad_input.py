@@ -133,7 +133,7 @@ def weight(**fields):
     ],
     ids=lambda refusal: f"{type(refusal.layer).__name__}: {refusal.says[0]}",
 )
-def test_refused(refusal):
+def test_errors(refusal):
     with pytest.raises(errors.LinnetError) as caught:
         jax.eval_shape(lambda: refusal.layer.init(KEY, refusal.x, **refusal.call))
     assert isinstance(caught.value, refusal.error)
@@ -157,13 +157,13 @@ def test_the_first_line_says_where_and_what():
         Model().apply({**variables, "batch_stats": stats}, X[..., :3], train=False)
 
 
-def test_a_model_that_trains_without_a_mutable_collection_is_told_how():
+def test_the_error_without_a_mutable_collection_says_how_to_train():
     variables = Model().init(KEY, VECTORS, train=True)
     with pytest.raises(errors.ModifyScopeVariableError, match=r"mutable=\['batch_stats'\]"):
         Model().apply(variables, VECTORS, train=True)
 
 
-def test_statistics_of_another_shape():
+def test_statistics_of_a_different_shape():
     variables = linen.BatchNorm(use_running_average=True).init(KEY, VECTORS)
     for size in (1, 3):
         variables["batch_stats"]["mean"] = jnp.zeros(size)
@@ -177,7 +177,7 @@ def test_statistics_of_another_shape():
             BN.apply(variables, VECTORS, mutable=["batch_stats"])
 
 
-def test_parameters_of_another_shape():
+def test_parameters_of_a_different_shape():
     variables = linen.LayerNorm().init(KEY, VECTORS)
     with pytest.raises(errors.ScopeParamShapeError, match=r"\(4,\).*\(3,\)"):
         linen.LayerNorm().apply(variables, VECTORS[:, :3])
@@ -229,7 +229,7 @@ def test_a_name_that_nothing_maps_over(call):
         (lambda: functional.weight_norm(VECTORS, jnp.ones(2)), r"expected \(4,\)"),
     ],
 )
-def test_refused_by_functions(call, says):
+def test_errors_of_functions(call, says):
     with pytest.raises(ValueError, match=says) as caught:
         call()
     assert isinstance(caught.value, errors.LinnetError)

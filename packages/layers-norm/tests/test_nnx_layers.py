@@ -223,6 +223,6 @@ MISTAKES = [
 @pytest.mark.parametrize(
     ("mistake", "error", "message"), MISTAKES, ids=lambda m: m[:40] if isinstance(m, str) else ""
 )
-def test_mistakes_are_refused_by_the_layer_s_name(mistake, error, message):
+def test_errors_begin_with_the_layer_s_name(mistake, error, message):
     with pytest.raises(error, match=message):
         mistake()

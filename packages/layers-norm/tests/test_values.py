@@ -279,7 +279,7 @@ def test_batch_norm_over_devices_weighs_them_by_what_their_masks_leave():
     near(updates["batch_stats"]["mean"], np.tile(0.01 * mean, (4, 1)))
 
 
-def test_init_outside_of_the_mapping_needs_no_named_axis():
+def test_init_outside_the_mapping_needs_no_named_axis():
     layers = (
         linen.LayerNorm(axis_name="lanes"),
         linen.RMSNorm(axis_name="lanes"),
@@ -436,7 +436,7 @@ def test_spectral_norm_finds_the_largest_singular_value(shape, kind):
     assert normed.sigma.dtype == jnp.float32
 
 
-def test_each_call_of_spectral_norm_goes_on_where_the_last_one_ended():
+def test_each_call_to_spectral_norm_continues_where_the_last_one_ended():
     layer = linen.SpectralNorm(Linear(5))
     x = placed(rng.normal(size=(2, 4)), jnp.float32)
     variables = jax.jit(lambda: layer.init(KEY, x, update_stats=False))()

@@ -195,7 +195,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_it_is_refused_with_a_message_that_says_how_to_mend_it(name):
+def test_the_message_says_how_to_fix_it(name):
     call, kind, says = REFUSALS[name]
     with pytest.raises(kind) as refused:
         call()

@@ -102,7 +102,7 @@ def test_outputs_that_are_trees_are_merged_leaf_by_leaf():
     np.testing.assert_array_equal(ys["z"], 2 * ys["y"])
 
 
-def test_cells_in_the_place_of_rnns_are_refused():
+def test_cells_in_place_of_rnns_raise_an_error():
     x = jnp.ones((2, 4, 3))
     with pytest.raises(ArgumentTypeError, match="forward_rnn must be an RNN") as caught:
         linen.Bidirectional(linen.LSTMCell(3), linen.LSTMCell(3)).init(jax.random.key(0), x)

@@ -241,7 +241,7 @@ def test_lengths_with_a_cell_of_the_user_s_own():
     np.testing.assert_allclose(carry[1], X[1].sum(0), rtol=1e-5, atol=1e-6)
 
 
-def test_a_cell_of_another_class_than_the_cells():
+def test_a_cell_of_a_class_other_than_the_cells():
     class Leaky(Module):
         num_feature_axes = 1
 

@@ -40,7 +40,7 @@ def test_one_style_is_loaded_without_the_other():
     )
 
 
-def test_unknown_names_are_refused():
+def test_unknown_names_raise_an_error():
     with pytest.raises(AttributeError, match="no attribute 'fnctional'"):
         linnet.layers_recurrent.fnctional
     assert set(dir(linnet.layers_recurrent)) == {"__version__", "functional", "linen", "nnx"}

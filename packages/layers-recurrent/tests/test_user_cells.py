@@ -263,7 +263,7 @@ def test_the_carry_says_how_many_features_there_are(cls):
     np.testing.assert_allclose(first, ys[:, 0], rtol=1e-5, atol=1e-6)
 
 
-def test_a_cell_of_another_class_than_the_cells():
+def test_a_cell_of_a_class_other_than_the_cells():
     class Leaky(Module):
         num_feature_axes = 1
 

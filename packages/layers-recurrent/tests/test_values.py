@@ -120,7 +120,7 @@ def test_a_sequence_in_reverse(name, lengths, keep_order, time_major):
 
 @pytest.mark.parametrize("fields", [{}, {"time_major": True}, {"unroll": 2}, {"unroll": 50}])
 @pytest.mark.parametrize("name", ["gru", "gru, step by step"])
-def test_arguments_of_the_call_take_the_place_of_fields(name, fields):
+def test_arguments_of_the_call_replace_fields(name, fields):
     cell, step = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, B, T)

@@ -31,7 +31,7 @@ OLDER = {"partitioning.remat"}
 
 
 @pytest.mark.parametrize("name", SUBMODULES)
-def test_submodules_hold_what_stands_above(name):
+def test_submodules_hold_what_is_above_them(name):
     module = importlib.import_module(f"linnet.linen.{name}")
     assert getattr(nn, name) is module
     assert name in nn.__all__

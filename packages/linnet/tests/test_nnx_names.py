@@ -79,7 +79,7 @@ def test_type_checkers_see_what_is_loaded_later(facade):
 
 
 @pytest.mark.parametrize("name", SUBMODULES)
-def test_submodules_hold_what_stands_above(name):
+def test_submodules_hold_what_is_above_them(name):
     module = importlib.import_module(name)
     assert module.__doc__
     inner = names_of(module)

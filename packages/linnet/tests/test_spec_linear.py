@@ -100,7 +100,7 @@ def test_embed_s_rows_and_those_counted_from_the_end():
     np.testing.assert_allclose(y, [[table[2], table[0]]] * 2, rtol=1e-6)
 
 
-def test_dropout_in_a_model_that_is_told_whether_it_trains():
+def test_dropout_in_a_model_that_gets_the_mode():
     class Gate(nn.Module):
         @nn.compact
         def __call__(self, x, on):
@@ -329,7 +329,7 @@ def test_an_int_is_a_kernel_of_one_dimension(name):
     [("strides", 2, (2, 2)), ("kernel_dilation", 2, (2, 2)), ("padding", 2, ((2, 2), (2, 2)))],
 )
 @each_convolution
-def test_one_int_stands_for_all_dimensions(name, field, one, many):
+def test_one_int_applies_to_all_dimensions(name, field, one, many):
     x = jnp.ones((1, 6, 5, 2))
     short, long = (getattr(nn, name)(3, (3, 2), **{field: value}) for value in (one, many))
     y, variables = short.init_with_output(KEY, x)

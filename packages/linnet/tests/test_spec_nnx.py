@@ -74,7 +74,7 @@ def test_set_attributes_everywhere_or_where_a_filter_says():
     assert stage.switches() == (True, False)
 
 
-def test_children_and_modules_are_told_by_name_and_path():
+def test_children_and_modules_have_names_and_paths():
     class House(nnx.Module):
         def __init__(self, rngs):
             self.roof = nnx.Linear(4, 4, rngs=rngs)
@@ -406,7 +406,7 @@ def test_filters_choose_the_modules(block, filters, changed):
     assert [bool(s) for s in switches(block)[:4]] == list(map(bool, changed))
 
 
-def test_what_is_found_in_no_chosen_module_is_refused(block):
+def test_an_attribute_of_none_of_the_modules_raises_an_error(block):
     with pytest.raises(ValueError, match="No module has the attribute.*'rte'"):
         block.set_attributes(rte=0.1)
     with pytest.raises(ValueError, match="deterministic"):  # though another module has it

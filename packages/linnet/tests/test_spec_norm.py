@@ -588,7 +588,7 @@ def test_arguments_are_passed_on():
         near(layer.apply(variables, VECTORS, times=3.0, **call), 3 * once)
 
 
-def test_dtypes_of_wrapped_parameters_and_of_what_is_kept_beside():
+def test_dtypes_of_wrapped_parameters_and_of_statistics():
     _, variables = run(
         nn.SpectralNorm(nn.Dense(4), dtype=jnp.bfloat16, param_dtype=jnp.float16),
         VECTORS,

@@ -295,7 +295,7 @@ class Wrapped(nn.Module):
         return nn.RNN(nn.LSTMCell(7), name="lstm")(x)
 
 
-def test_layers_beside_what_holds_them():
+def test_layers_next_to_what_holds_them():
     spectral, *_ = case("spectral_norm_linear")
     cell = state_of(weight_ih_l0=(28, 4), weight_hh_l0=(28, 7), bias_ih_l0=(28,), bias_hh_l0=(28,))
     state_dict = {f"dense.{k}": v for k, v in spectral.items()}

@@ -141,7 +141,7 @@ def test_what_does_not_fit_stays_as_it_is(new):
     assert nnx.Variable(target()).copy(X).raw_value is X
 
 
-def test_on_one_device_arrays_of_numpy_stay():
+def test_on_one_device_numpy_arrays_stay():
     model = nnx.Dict(w=nnx.Param(jnp.zeros((8, 4))))
     nnx.update(model, {"w": X})
     assert model["w"].raw_value is X

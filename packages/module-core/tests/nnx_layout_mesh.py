@@ -193,7 +193,7 @@ def test_a_value_lies_as_its_variable_says(way, mesh):
     assert [spec(x) for x in found] == [NAMES] * len(found)
 
 
-def test_what_is_split_already_stays(mesh):
+def test_what_is_already_split_stays(mesh):
     model = Weight()
     model.w[...] = jax.device_put(np.zeros(SHAPE), NamedSharding(mesh, P(None, "data")))
     assert spec(model.w) == (None, "data") or mesh.axis_types[0] == AxisType.Explicit
@@ -209,7 +209,7 @@ def test_switched_off(mesh):
 
 
 @pytest.mark.parametrize("key", ["out_sharding", "sharding", "sharding_names"])
-def test_a_sharding_in_the_place_of_names(key, mesh):
+def test_a_sharding_in_place_of_names(key, mesh):
     sharding = NamedSharding(mesh, P(*NAMES))
 
     def make():
@@ -223,7 +223,7 @@ def test_a_sharding_in_the_place_of_names(key, mesh):
     assert of_shape(moments) == [NAMES, NAMES]
 
 
-def test_a_format_in_the_place_of_names(mesh):
+def test_a_format_in_place_of_names(mesh):
     sharding = NamedSharding(mesh, P(*NAMES))
     make_layout = getattr(jax_layout, "DeviceLocalLayout", None) or jax_layout.Layout
     make_format = jax_layout.Format
@@ -290,7 +290,7 @@ def test_optimizer_sharding_by_rules_and_as_a_sharding(mesh):
     assert of_shape(adam(whole)) == [("model", None)] * 2
 
 
-def test_a_moment_of_another_shape_isn_t_laid_out(mesh):
+def test_a_moment_of_a_different_shape_is_not_laid_out(mesh):
     class Wide(nnx.Module):
         def __init__(self):
             self.w = nnx.Param(jnp.ones((128, 128)), out_sharding=NAMES)

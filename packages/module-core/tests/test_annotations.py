@@ -58,12 +58,12 @@ def test_a_name_that_is_annotated_stays_last_and_by_keyword():
 
 
 @pytest.mark.parametrize(("name", "annotation"), [("parent", int), ("name", int), ("name", "int")])
-def test_reserved_names_are_refused(name, annotation):
+def test_reserved_names_raise_an_error(name, annotation):
     with pytest.raises(ReservedModuleAttributeError, match="are reserved"):
         type("Wrong", (nn.Module,), {"__annotations__": {name: annotation}, name: 3})
 
 
-def test_a_class_body_with_a_reserved_name_is_refused():
+def test_a_class_body_with_a_reserved_name_raises_an_error():
     with pytest.raises(ReservedModuleAttributeError, match="parent"):
 
         class Wrong(nn.Module):

@@ -242,7 +242,7 @@ def test_compact_methods_share_names_and_setup_names_stay_taken():
             bound(X)
 
 
-def test_a_compact_method_that_calls_another_goes_on_counting():
+def test_a_compact_method_that_calls_another_continues_counting():
     class Net(Module):
         @compact
         def inner(self, x):

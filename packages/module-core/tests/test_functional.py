@@ -33,7 +33,7 @@ class Nested(nn.Module):
         return Scale()(x) + Scale(name="b")(x)
 
 
-def test_a_module_is_a_part_of_the_function_that_made_it():
+def test_a_module_is_part_of_the_function_that_made_it():
     def model(scope, x):
         return scope.child(scaled, "a")(x) + Nested(parent=scope.push("m"))(x)
 
@@ -44,7 +44,7 @@ def test_a_module_is_a_part_of_the_function_that_made_it():
     assert apply(model)(jax.tree.map(lambda x: 2 * x, variables), 2.0) == 12.0
 
 
-def test_a_function_of_a_scope_is_a_part_of_a_module():
+def test_a_function_of_a_scope_is_part_of_a_module():
     class Model(nn.Module):
         @nn.compact
         def __call__(self, x):
@@ -143,7 +143,7 @@ def test_a_lifted_function_returns_arrays(returned):
         lift.checkpoint(returned)(bind({"params": {"s": 1.0}}))
 
 
-def test_a_scope_made_by_hand_does_not_change_frozen_variables():
+def test_a_hand_made_scope_does_not_change_frozen_variables():
     from linnet.struct import freeze
 
     frozen = freeze({"state": {"n": 1}})

@@ -132,7 +132,7 @@ def test_several_integers_are_a_sequence_a_set_or_an_array():
     assert [integers(value, "axis") for value in given] == [(1, 2)] * 5
 
 
-def test_an_initializer_that_fails_is_told_with_its_call():
+def test_the_error_of_an_initializer_shows_its_call():
     with pytest.raises(TypeError) as caught:
         Dense(2, rngs=Rngs(0), init=lambda key, shape: jnp.ones(shape))
     expected = (

@@ -36,7 +36,7 @@ def test_the_module_that_runs_is_on_a_stack_that_others_can_read():
     assert context.module_stack == [None]
 
 
-def test_a_method_can_be_unwrapped_and_wrapped_anew():
+def test_a_method_can_be_unwrapped_and_wrapped_again():
     class Scale(linen.Module):
         @linen.compact
         def __call__(self, x):

@@ -75,19 +75,19 @@ def compact_module(call):
         lambda: compact_module(lambda self, x: Dense(feature=3)(x)).init(KEY, X),
     ],
 )
-def test_a_misspelled_field_is_told_with_the_one_that_was_meant(make):
+def test_the_error_about_a_misspelled_field_names_the_intended_one(make):
     with pytest.raises(ArgumentTypeError, match=r"'feature': Dense has no such field") as caught:
         make()
     assert "Did you mean 'features'?" in told(caught.value)
 
 
-def test_a_field_that_resembles_none_is_told_with_all_there_are():
+def test_the_error_about_an_unknown_field_lists_all_fields():
     with pytest.raises(ArgumentTypeError, match="unexpected keyword argument 'q'") as caught:
         Dense(3, q=1)
     assert "Available: 'features', 'name', 'parent'." in told(caught.value)
 
 
-def test_other_mistakes_in_fields_are_told_as_python_tells_them():
+def test_other_mistakes_in_fields_raise_errors_as_python_does():
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'features'"):
         Dense()
     with pytest.raises(TypeError, match="positional argument"):
@@ -108,14 +108,14 @@ def test_other_mistakes_in_fields_are_told_as_python_tells_them():
 # Calls.
 
 
-def test_a_missing_argument_is_told_with_what_the_method_takes():
+def test_the_error_about_a_missing_argument_says_what_the_method_takes():
     with pytest.raises(TypeError, match="'train'") as caught:
         MODEL.init(KEY, X)
     assert "In Model, method __call__." in told(caught.value)
     assert "It takes (x, train); it got 1 positional argument." in told(caught.value)
 
 
-def test_a_misspelled_keyword_is_told_with_the_one_that_was_meant():
+def test_the_error_about_a_misspelled_keyword_names_the_intended_one():
     with pytest.raises(TypeError, match="training") as caught:
         MODEL.apply(VARIABLES, X, training=True)
     assert "It takes (x, train); it got 1 positional argument, training=." in told(caught.value)
@@ -126,7 +126,7 @@ def test_a_misspelled_keyword_is_told_with_the_one_that_was_meant():
     assert "Did you mean 'scale'?" in told(caught.value)
 
 
-def test_a_type_error_within_the_method_is_no_matter_of_its_arguments():
+def test_a_type_error_within_the_method_does_not_concern_its_arguments():
     def call(self, x):
         return len(3)
 
@@ -174,7 +174,7 @@ def test_a_misspelled_collection_in_mutable_is_shown():
     assert "it was" not in str(caught.value)
 
 
-def test_variables_that_are_an_array_are_told_by_shape():
+def test_the_error_about_variables_that_are_an_array_has_its_shape():
     with pytest.raises(Exception, match="got an array of shape \\(2, 3\\) and dtype float32"):
         MODEL.apply(X, VARIABLES, train=False)
 
@@ -250,7 +250,7 @@ def test_param_and_variable_with_arguments_in_the_wrong_place(call, expected):
         (lambda self, x: self.param("w", lambda key, shape: key + "", (3,)), "(key, (3,))"),
     ],
 )
-def test_an_initializer_that_fails_is_told_with_its_call(call, expected):
+def test_the_error_of_an_initializer_shows_its_call(call, expected):
     with pytest.raises((TypeError, ValueError)) as caught:
         compact_module(call).init(KEY, X)
     assert expected in told(caught.value)
@@ -361,7 +361,7 @@ def test_an_init_that_takes_all_fields_works():
     assert M(6).init(KEY, X)["params"]["Dense_0"]["kernel"].shape == (3, 6)
 
 
-def test_an_attribute_that_is_set_in_a_call_is_told_without_its_numbers():
+def test_the_error_about_an_attribute_set_in_a_call_omits_its_numbers():
     def call(self, x):
         self.hidden = x
 

@@ -162,7 +162,7 @@ def test_outputs_of_methods_under_a_transform():
         assert set(sown["inner"]) == {"gain", "seen", "shift"}
 
 
-def test_sowing_in_a_transform_of_jax_s_own_is_refused():
+def test_sowing_in_a_transform_of_jax_s_own_raises_an_error():
     def run(model, x):
         return jax.vmap(lambda x: model.inner(x))(x)
 

@@ -40,7 +40,7 @@ def test_cond_and_switch(jitted):
     assert float(m.calls[...]) == 11.0
 
 
-def test_branches_that_leave_other_structures_are_refused():
+def test_branches_that_leave_other_structures_raise_an_error():
     m = block()
 
     def add(m):
@@ -222,7 +222,7 @@ def test_partials():
     assert float(m.calls[...]) == 3.0
 
 
-def test_a_transform_by_hand():
+def test_a_hand_written_transform():
     m = block()
 
     @nnx.update_context("mine")
@@ -280,7 +280,7 @@ def test_what_a_context_has_split_is_only_referred_to_by_later_splits():
         ctx.merge(*parts[2])
 
 
-def test_a_transform_by_hand_of_modules_that_share_a_layer():
+def test_a_hand_written_transform_of_modules_that_share_a_layer():
     dense = block().dense
     before = np.asarray(dense.kernel[...])
     holder = nnx.Dict(dense=dense, gain=nnx.Param(jnp.ones(())))

@@ -50,12 +50,12 @@ class TestVariable:
             np.testing.assert_array_equal(got, expected)
         assert (v == jnp.array([1.0, 3.0])).tolist() == [True, False]
 
-    def test_in_place_operators_are_refused(self):
+    def test_in_place_operators_raise_an_error(self):
         v = nnx.Param(jnp.ones(2))
         with pytest.raises(NotImplementedError, match=r"variable\[\.\.\.\] \+= x"):
             v += 1
 
-    def test_unknown_attributes_are_refused(self):
+    def test_unknown_attributes_raise_an_error(self):
         v = nnx.Param(jnp.ones(2), unit="volt")
         with pytest.raises(AttributeError, match="unit"):
             _ = v.units
@@ -145,7 +145,7 @@ class TestStructure:
         assert nnx.to_flat_state(rest).paths == (("table",),)
 
     @pytest.mark.parametrize("owner", [list, tuple, nnx.List])
-    def test_plain_values_beside_variables_are_static(self, owner):
+    def test_plain_values_next_to_variables_are_static(self, owner):
         variable, array = nnx.Param(1.0), jnp.ones(2)
         node = owner([1, variable, 2.0, array, "name", owner([3])])
         graphdef, state = nnx.split(node)
@@ -164,7 +164,7 @@ class TestStructure:
         module.held = 3
         assert not nnx.state(module)
 
-    def test_a_state_from_jit_puts_no_arrays_in_the_place_of_plain_values(self):
+    def test_a_state_from_jit_puts_no_arrays_in_place_of_plain_values(self):
         node = {"a": 1, "w": nnx.Param(jnp.ones(2))}
         graphdef, state = nnx.split(node)
         new = jax.jit(lambda s: nnx.state(nnx.merge(graphdef, jax.tree.map(jnp.add, s, s))))(state)

@@ -119,7 +119,7 @@ def test_what_changed_in_a_module_is_named(explained, change):
     assert lines == expected
 
 
-def test_arguments_outside_of_modules_are_named(explained):
+def test_arguments_outside_modules_are_named(explained):
     def step(model, batch, factor=1, *, state=None):
         return model(batch["x"]) * factor
 

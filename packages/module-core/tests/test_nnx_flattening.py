@@ -75,7 +75,7 @@ class TestUnpack:
         paths = [p for p, _ in jax.tree_util.tree_flatten_with_path(nnx.state(Net()))[0]]
         assert [p for p, _ in jax.tree_util.tree_flatten_with_path(whole)[0]] == paths
 
-    def test_what_does_not_belong_together_is_refused(self):
+    def test_parts_that_do_not_belong_together_raise_an_error(self):
         whole, other = nnx.unpack(Net()), nnx.unpack(nnx.Dict(a=nnx.Param(1.0)))
         with pytest.raises(ArgumentError, match="different structures"):
             nnx.merge(whole, other)
@@ -188,7 +188,7 @@ class TestFlatten:
         assert net.mean is mean
         assert mean[...].tolist() == [1.0, 1.0]
 
-    def test_missing_leaves_are_refused(self):
+    def test_missing_leaves_raise_an_error(self):
         graphdef = nnx.graphdef(Net())
         for leaves in ([], nnx.State({}), nnx.FlatState([], sort=False)):
             with pytest.raises(ArgumentError, match="leaves, the GraphDef"):

@@ -142,7 +142,7 @@ class TestClassesAreLetGo:
 
         assert collected(use)
 
-    def test_of_modules_that_are_no_trees(self):
+    def test_of_modules_that_are_not_trees(self):
         def use():
             class Layer(nnx.Module, pytree=False):
                 pass

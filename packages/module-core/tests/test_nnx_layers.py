@@ -36,7 +36,7 @@ class Outer(Picky):
     pass
 
 
-def test_a_call_that_does_not_fit_is_told_what_the_layer_takes():
+def test_the_error_about_a_call_that_does_not_fit_says_what_the_layer_takes():
     with pytest.raises(TypeError) as caught:
         Outer(Picky())(errors=1)
     assert caught.value.__notes__ == [
@@ -97,7 +97,7 @@ def test_streams_by_position_where_a_name_is_due():
     assert Drawn(2, rngs=nnx.Rngs(0)).value.shape == (2,)
 
 
-def test_a_misspelled_keyword_is_told_with_the_one_that_was_meant():
+def test_the_error_about_a_misspelled_keyword_names_the_intended_one():
     class Decorated(nnx.Module):
         @functools.wraps(Drawn.__init__)
         def __init__(self, *args, scale_by=1.0, **kwargs):

@@ -76,7 +76,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_tree_mode_refuses_what_is_shared(name, shared):
+def test_tree_mode_raises_an_error_for_shared_objects(name, shared):
     FUNCTIONS[name](shared)
     with graph_mode(False), pytest.raises(ArgumentError, match="Duplicate found"):
         FUNCTIONS[name](shared)
@@ -125,7 +125,7 @@ class TestVarDefaults:
             assert nnx.Param(1.0).hijax is False
 
     @pytest.mark.parametrize("name", ["hijax", "ref"])
-    def test_other_kinds_of_variables_are_refused(self, name):
+    def test_other_kinds_of_variables_raise_an_error(self, name):
         with pytest.raises(ArgumentError, match=f"{name}=True"):
             nnx.var_defaults(**{name: True})
         with pytest.raises(ArgumentError, match=f"{name}=True"):

@@ -56,7 +56,7 @@ class TestClassAssignment:
         assert model.inner is inner
         assert type(inner) is Doubled
 
-    def test_another_layout_is_refused(self):
+    def test_a_different_layout_raises_an_error(self):
         with pytest.raises(TypeError, match="__class__ assignment"):
             Plain().__class__ = int
 
@@ -131,7 +131,7 @@ class TestDescriptors:
         del module.recorded, module.scale
         assert not vars(module)
 
-    def test_what_they_refuse_is_refused(self):
+    def test_what_raises_an_error_there_raises_one_here(self):
         module = Described()
         with pytest.raises(AttributeError, match="fixed"):
             module.fixed = 2
@@ -183,7 +183,7 @@ class TestAbstractMethods:
                 cls()
         assert Whole().size == 3
 
-    def test_metaclasses_of_the_user_s_own_are_no_trouble(self):
+    def test_metaclasses_of_the_user_s_own_work(self):
         class Registered(type):
             pass
 
@@ -206,7 +206,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize("name", ARRAYS)
 class TestStaticData:
-    def test_it_is_refused(self, name):
+    def test_it_raises_an_error(self, name):
         class Annotated(nnx.Module):
             table: nnx.Static[tuple]
 
@@ -230,7 +230,7 @@ class TestStaticData:
         later.table = nnx.data(value)
         assert jax.tree.leaves(later)
 
-    def test_it_is_allowed_in_what_is_no_tree(self, name):
+    def test_it_is_allowed_outside_trees(self, name):
         class Loose(nnx.Module, pytree=False):
             def __init__(self, value):
                 self.table = nnx.static(value)

@@ -57,7 +57,7 @@ def assert_close(found, expected, **kwargs):
         np.testing.assert_allclose(found[name], expected[name], err_msg=name, **kwargs)
 
 
-def test_adam_by_hand():
+def test_adam_equals_a_hand_written_one():
     model = Model()
     optimizer = nnx.Optimizer(model, optax.adam(0.1, b1=0.9, b2=0.99), wrt=nnx.Param)
     expected = {k: v.astype(np.float64) for k, v in values(model, nnx.Param).items()}
@@ -262,7 +262,7 @@ def test_gradients_of_examples_that_the_transformation_averages():
         step(optax.sgd(0.5))
 
 
-def test_running_averages_that_a_filter_selects_beside_parameters_are_named():
+def test_running_averages_that_a_filter_selects_with_parameters_are_named():
     model = Model()
     with pytest.warns(UserWarning, match=r"running averages of batch statistics.*: mean\.\n"):
         nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Not(nnx.PathContains("calls")))
@@ -470,7 +470,7 @@ class TestPlainArrays:
         assert isinstance(model.slope, jax.Array)
         assert not np.array_equal(model.slope, before)
 
-    def test_other_shapes_are_refused(self):
+    def test_other_shapes_raise_an_error(self):
         model = Fit(lambda x: x)
         optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=self.is_slope)
         with pytest.raises(ArgumentError, match=r"slope has \(2,\) for \(3, 1\)"):

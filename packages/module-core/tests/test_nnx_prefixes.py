@@ -116,7 +116,7 @@ def test_variables_that_are_put_in_are_differentiated_whatever_they_are():
     assert nnx.to_flat_state(chosen).paths == (("e",),)
 
 
-def test_scan_refuses_a_result_without_an_axis_when_it_is_decorated():
+def test_scan_raises_an_error_for_a_result_without_an_axis_when_it_is_decorated():
     for axes in (None, nnx.StateAxes({...: None}), nnx.StateAxes({nnx.Param: 0, ...: None})):
         with pytest.raises(ArgumentError, match="an output of its own"):
             nnx.scan(lambda c, x: (c, x), out_axes=(nnx.Carry, axes))

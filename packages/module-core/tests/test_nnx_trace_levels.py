@@ -142,7 +142,7 @@ def test_every_transform_is_in_the_table():
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_writing_to_a_module_from_outside_is_refused_and_changes_nothing(inner):
+def test_writing_to_a_module_from_outside_raises_an_error_and_changes_nothing(inner):
     model = Layer()
     before = leaves(model)
     run = INNER[inner](Layer.write)
@@ -184,7 +184,7 @@ def test_writing_at_the_level_of_the_call_works(inner):
     assert int(model.noise.default.count[...]) >= 1
 
 
-def test_a_transform_written_by_hand_is_refused_too():
+def test_a_hand_written_transform_raises_an_error_too():
     model = Layer()
     before = leaves(model)
 

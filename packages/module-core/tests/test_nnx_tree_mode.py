@@ -93,7 +93,7 @@ def test_values_are_handed_on_and_no_structure(way, mode):
     [lambda m: m, lambda m: m.weight, lambda m: [nnx.state(m, nnx.Param)]],
     ids=["module", "variable", "state"],
 )
-def test_an_argument_in_the_output_is_refused(way, mode, what):
+def test_an_argument_in_the_output_raises_an_error(way, mode, what):
     m = Layer()
 
     def run(m):
@@ -107,7 +107,7 @@ def test_an_argument_in_the_output_is_refused(way, mode, what):
 
 
 @ways
-def test_what_is_shared_is_refused_without_graphs_alone(way):
+def test_shared_objects_raise_an_error_only_without_graphs(way):
     run = WAYS[way](lambda m, *rest: jnp.sum(jax.tree.leaves(m)[0]), graph=False)
     m = Layer()
     with pytest.raises(ArgumentError, match="one Variable is at 0/a and 0/b"):
@@ -141,7 +141,7 @@ FILTERS = {
 
 @modes
 @pytest.mark.parametrize("where", FILTERS)
-def test_specs_by_filter_are_refused(where, mode):
+def test_specs_by_filter_raise_an_error(where, mode):
     with pytest.raises(ArgumentError, match=rf"A \w+ in {where.split()[1]} treats"):
         FILTERS[where](**MODES[mode])
 

@@ -52,7 +52,7 @@ class TestUpdate:
             assert [x[...] for x in model.items_] == [2.0, 3.0]
             assert len(items) == 2
 
-    def test_tuples_are_made_anew(self):
+    def test_tuples_are_made_again(self):
         first = nnx.Param(1.0)
         model = nnx.Dict(pair=(first, jnp.ones(2)))
         nnx.update(model, {"pair": {0: 5.0, 1: jnp.zeros(2)}})
@@ -60,7 +60,7 @@ class TestUpdate:
         assert first[...] == 5.0
         assert model.pair[1].tolist() == [0.0, 0.0]
 
-    def test_nothing_is_changed_by_what_is_refused(self):
+    def test_an_error_changes_nothing(self):
         model = nnx.Dict(a=nnx.Param(1.0), b=nnx.Dict(c=nnx.Param(1.0)))
         for wrong in ({"a": 2.0, "b": 3.0}, {"a": 2.0, "b": {"c": {"d": 1.0}}}):
             with pytest.raises(ArgumentError, match="Expected a"):
@@ -96,7 +96,7 @@ class TestPop:
             nnx.update(model, popped)
             assert model.kept[0][...] == 1.0
 
-    def test_tuples_are_made_anew(self):
+    def test_tuples_are_made_again(self):
         seen, weight = nnx.Intermediate(1.0), nnx.Param(2.0)
         model = nnx.Dict(pair=((seen, weight), "name"))
         popped = nnx.pop(model, nnx.Intermediate)
@@ -123,7 +123,7 @@ class TestPop:
         [nnx.Intermediate(1.0), (nnx.Intermediate(1.0),), 3],
         ids=["bare", "tuple", "number"],
     )
-    def test_what_holds_nothing_is_refused(self, node):
+    def test_an_empty_container_raises_an_error(self, node):
         with pytest.raises(ArgumentError, match="pop takes"):
             nnx.pop(node, nnx.Intermediate)
 

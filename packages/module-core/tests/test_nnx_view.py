@@ -74,7 +74,7 @@ def test_only_some_modules():
     assert [p.deterministic for p in seen.parts] == [False, True]
 
 
-def test_unused_keys_are_refused():
+def test_unused_keys_raise_an_error():
     with pytest.raises(
         ArgumentError,
         match=r"Unused keys found in nnx\.view: \['detrministic', 'x'\]\n.*mean 'deterministic'\?",
@@ -85,7 +85,7 @@ def test_unused_keys_are_refused():
         nnx.view(Model(), only=Model, deterministic=True)
 
 
-def test_shared_references_are_refused_in_tree_mode():
+def test_shared_references_raise_an_error_in_tree_mode():
     with pytest.raises(ArgumentError, match="graph=False"):
         nnx.view(Model(), deterministic=True, graph=False)
 

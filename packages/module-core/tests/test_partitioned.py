@@ -218,7 +218,7 @@ def test_vmap_and_scan_name_their_axis(axis, kernel, bias):
         np.testing.assert_array_equal(again, y)
 
 
-def test_a_transform_that_names_no_axis_is_refused():
+def test_a_transform_that_names_no_axis_raises_an_error():
     stack = nn.scan(Affine, variable_axes={"params": 0}, split_rngs={"params": True}, length=2)
     with pytest.raises(PartitioningUnspecifiedError, match="metadata_params"):
         stack().init(KEY, jnp.ones(3), None)

@@ -40,7 +40,7 @@ def specs(names):
     return {name: tuple(spec) for name, spec in older.get_axis_names(names).items()}
 
 
-def test_names_stand_beside_the_variables():
+def test_names_are_next_to_the_variables():
     variables = Layer().init(KEY, jnp.ones(3))
     assert variables["params_axes"] == {"kernel_axes": Names(("embed", "mlp"))}
     assert variables["cache_axes"] == {"n_axes": Names(("mlp",))}
@@ -139,7 +139,7 @@ def test_scan_of_other_methods_filters_and_collections_without_an_axis():
     assert variables["params"]["kernel"].shape == (3, 3)
 
 
-def test_scan_of_other_variables_is_refused():
+def test_scan_of_other_variables_raises_an_error():
     options = {"split_rngs": {"params": True}, "length": 4}
     first = older.scan_with_axes(Layer, {"params": 0, "cache": 0}, **options)
     second = older.scan_with_axes(Layer, {"params": 0, "cache": 0}, axis_name="depth", **options)
@@ -236,6 +236,6 @@ def test_a_scan_names_its_axis_in_a_tree_of_names():
         ({**TREE, "taps": [("embed", 3), None]}, ArgumentTypeError, "a string or None"),
     ],
 )
-def test_a_tree_of_names_that_does_not_fit_is_refused(axes, error, words):
+def test_a_tree_of_names_that_does_not_fit_raises_an_error(axes, error, words):
     with pytest.raises(error, match=words):
         Bank(FrozenDict(axes)).init(KEY, jnp.ones((2, 3)))

@@ -53,13 +53,13 @@ def test_nothing_is_said_of_nothing():
     assert axes(("batch",), None) == (None,)
 
 
-def test_a_name_stands_once():
+def test_a_name_occurs_once():
     with pytest.raises(ArgumentError, match="'mlp' occurs several times"):
         axes(("mlp", None, "mlp", None))
 
 
 @pytest.mark.parametrize("names", ["batch", 3, (3,), (("batch", "mlp"),), {"batch": 1}])
-def test_what_is_no_name_is_refused(names):
+def test_anything_but_a_name_raises_an_error(names):
     with pytest.raises(ArgumentTypeError, match="string or None for each axis"):
         axes(names)
 
@@ -68,7 +68,7 @@ def test_what_is_no_name_is_refused(names):
     "rules",
     ["ab", {"a": "data"}, 3, [("a",)], [3], ["ab"], [(3, "data")], [("a", 3)], [("a", (3,))]],
 )
-def test_what_is_no_rule_is_refused(rules):
+def test_anything_but_a_rule_raises_an_error(rules):
     with pytest.raises(ArgumentError, match="rule"):
         axes(("a",), rules)
     with pytest.raises(ArgumentError, match="rule"), nn.logical_axis_rules(rules):

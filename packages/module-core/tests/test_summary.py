@@ -207,7 +207,7 @@ class Linear(nn.Module):
         return x @ self.w.T
 
 
-def test_a_shared_module_stands_where_it_belongs_once():
+def test_a_shared_module_has_one_row_where_it_belongs():
     found = rows(Shared(Linear()), X, flops=True)
     assert paths(found) == ["", "table", "Decoder_0", "Decoder_0/Dense_0"]
     assert sum(row.size_and_bytes(["params"])["params"][0] for row in found) == 9 + 12
@@ -247,7 +247,7 @@ def test_methods_functions_and_unusual_calls(flops):
         assert found[0].flops == found[1].flops == (2 * 2 * 3 * 3 + 2 * 3 if flops else -1)
 
 
-def test_submodules_of_a_name_scope_stand_under_it():
+def test_submodules_of_a_name_scope_are_under_it():
     class Scoped(nn.Module):
         @nn.compact_name_scope
         def up(self, x):

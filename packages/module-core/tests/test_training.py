@@ -318,7 +318,7 @@ class TestCheckpoints:
             f"checkpoint_{n}" for n in (1, 11, 21, 28, 29)
         ]
 
-    def test_older_steps_are_refused(self, tmp_path):
+    def test_older_steps_raise_an_error(self, tmp_path):
         names = self.save(tmp_path, 5)
         for step in (5, 4, 4.5):
             with pytest.raises(errors.InvalidCheckpointError, match=f'outdated.*step: "{step}"'):

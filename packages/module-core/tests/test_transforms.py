@@ -624,7 +624,7 @@ def test_a_scan_finds_what_its_steps_share_inside_of_loops_and_branches():
     assert jax.tree.map(jnp.shape, params) == {"inner": {"w": (2, 3, 3)}, "last": {"w": (3, 3)}}
 
 
-def test_a_variable_that_depends_on_a_step_is_refused_inside_of_compiled_bodies():
+def test_a_variable_that_depends_on_a_step_raises_an_error_inside_compiled_bodies():
     class Reads(nn.Module):
         @nn.jit
         @nn.compact
@@ -690,7 +690,7 @@ class Member(nn.Module):
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("transform", ["vmap", "scan"])
-def test_a_box_is_told_of_an_axis_while_its_value_has_it(transform, axis):
+def test_a_box_learns_about_an_axis_while_its_value_has_it(transform, axis):
     options = {"variable_axes": {"shared": axis}, "metadata_params": {"members": 3}}
     if transform == "vmap":
         model = nn.vmap(Member, axis_size=3, in_axes=None, **options)()

@@ -125,7 +125,7 @@ def test_fields_that_are_equal_share_a_program_and_others_do_not(kind):
 @pytest.mark.parametrize(
     "values", [(2, 2.0, True), (0.0, -0.0), (np.float32(1), np.float16(1)), (1.0, np.ones(()))]
 )
-def test_fields_that_compare_equal_but_act_differently_are_told_apart(values):
+def test_fields_that_compare_equal_but_act_differently_are_distinguished(values):
     traces = Traces()
     x = jnp.ones(2, jnp.float16) if isinstance(values[0], np.floating) else jnp.arange(2)
     for value in values:
@@ -357,11 +357,11 @@ class Router(nn.Module):
         ),
     ],
 )
-def test_bound_methods_stand_for_their_functions(take, expected):
+def test_bound_methods_represent_their_functions(take, expected):
     assert Router(take).init_with_output(KEY, jnp.ones(3))[0].tolist() == [expected] * 3
 
 
-def test_a_bound_method_of_another_module_is_refused():
+def test_a_bound_method_of_another_module_raises_an_error():
     model = Router(lambda self, x: nn.jit(self.dense.__call__)(self, x))
     with pytest.raises(ArgumentError, match=r"dense \(Dense\)") as error:
         model.init(KEY, X)
@@ -418,7 +418,7 @@ def test_the_name_of_an_argument_is_taken(lift):
     assert set(Net(fits).init(KEY)["params"]) == {"same", "other"}
 
 
-def test_a_lifted_method_goes_on_with_the_names_of_the_method_that_calls_it():
+def test_a_lifted_method_continues_the_names_of_the_method_that_calls_it():
     class Block(nn.Module):
         @nn.compact
         def __call__(self, x):

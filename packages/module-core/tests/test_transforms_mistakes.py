@@ -91,12 +91,12 @@ def test_what_is_static_is_so_by_position_and_by_keyword(lift, options, by_keywo
         ({"static_argnames": "trian"}, r"'trian'(.|\n)*Did you mean"),
     ],
 )
-def test_arguments_that_do_not_exist_are_refused(lift, options, words):
+def test_arguments_that_do_not_exist_raise_an_error(lift, options, words):
     with pytest.raises(ArgumentError, match=words):
         LIFTS[lift](Flagged, **options)().init(KEY, X, True)
 
 
-def test_donated_numbers_are_refused_by_their_own_name():
+def test_the_error_about_donated_numbers_has_their_own_name():
     with pytest.raises(ArgumentError, match=r"donate_argnums=\(9,\)"):
         nn.jit(Flagged, donate_argnums=9)().init(KEY, X, True)
 
@@ -110,7 +110,7 @@ def test_the_older_remat_counts_without_the_module():
         partitioning.remat(Flagged, static_argnums=5)().init(KEY, X, True)
 
 
-def test_an_argument_that_is_no_array_is_named():
+def test_an_argument_that_is_not_an_array_is_named():
     text = message(lambda: nn.jit(lambda m, x, mode: x)(Flagged(), X, "sum"))
     assert "static_argnames=('mode',)" in text
     assert nn.jit(lambda m, x, mode: x, static_argnames="mode")(Flagged(), X, "sum").shape == (2, 3)
@@ -246,7 +246,7 @@ def test_a_flag_among_operands_is_named():
     assert nn.apply(from_around, Flagged())(variables, X) == 15
 
 
-def test_branches_that_make_other_variables_are_told_how_to_make_them_before():
+def test_the_error_about_branches_that_make_other_variables_says_how_to_make_them_before():
     def inside(m, x):
         a, b = (lambda m, x, n=n: Weights(name=n)(x)[0] for n in "ab")
         return nn.cond(True, a, b, m, x)

@@ -126,7 +126,7 @@ def test_every_lifted_transform_is_in_the_table():
 
 @pytest.mark.parametrize("plain", PLAIN)
 @pytest.mark.parametrize("lifted", LIFTED)
-def test_what_is_written_is_refused_and_what_is_read_is_not(lifted, plain):
+def test_writing_raises_an_error_and_reading_does_not(lifted, plain):
     if (lifted, plain) == ("while_loop", "grad"):
         return  # jax cannot differentiate such a loop
     call = LIFTED[lifted]

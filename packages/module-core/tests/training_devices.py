@@ -97,6 +97,6 @@ class TestPadShardUnpad:
     @pytest.mark.parametrize(
         "batch", [{"x": np.ones(3), "y": np.ones(4)}, {}, np.float32(3)], ids=repr
     )
-    def test_what_has_no_batch_size_is_refused(self, batch):
+    def test_an_argument_without_a_batch_size_raises_an_error(self, batch):
         with pytest.raises(ShapeError, match="one batch size"):
             jax_utils.pad_shard_unpad(lambda p, x: x)(None, batch)

@@ -272,7 +272,7 @@ def test_trees_that_are_too_deep():
 ENCODED = to_bytes({"a": jnp.ones(2), "b": 3, "k": jax.random.key(0), "c": 1j})
 
 
-def test_every_truncation_is_refused():
+def test_every_truncation_raises_an_error():
     target = msgpack_restore(ENCODED)
     for end in range(len(ENCODED)):
         with pytest.raises(InvalidBytesError, match=f"^{end} bytes? cannot be read as a tree"):
@@ -374,7 +374,7 @@ def test_loading_runs_nothing(monkeypatch):
         msgpack_restore(extension(1, [1], "object", b"12345678"))
 
 
-def test_the_bytes_of_another_structure_name_all_differences():
+def test_the_bytes_of_a_different_structure_name_all_differences():
     with pytest.raises(serialization.StateDictError) as caught:
         from_bytes({"a": 0, "x": 1, "y": 2}, to_bytes({"a": 1, "z": 3}))
     assert caught.value.missing == ("./x", "./y")
@@ -387,7 +387,7 @@ def test_anything_with_bytes_can_be_read(wrap):
 
 
 @pytest.mark.parametrize("other", ["text", 3, None, {"a": 1}])
-def test_what_is_no_bytes_is_refused(other):
+def test_anything_but_bytes_raises_an_error(other):
     with pytest.raises(TypeError, match=f"expected bytes, got {type(other).__name__}"):
         msgpack_restore(other)
 

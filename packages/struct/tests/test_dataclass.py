@@ -27,7 +27,7 @@ class Node(struct.PyTreeNode):
     tag: str = struct.field(pytree_node=False, default="t")
 
 
-def test_children_stand_in_the_order_of_declaration_with_attribute_paths():
+def test_children_are_in_the_order_of_declaration_with_attribute_paths():
     leaves = jax.tree_util.tree_leaves_with_path(Pair({"a": 1}, y=2))
     assert [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves] == [
         (".x['a']", 1),
@@ -185,7 +185,7 @@ def test_post_init_runs_whenever_an_instance_is_made():
     assert seen == [1, 2, 5]
 
 
-def test_class_and_init_variables_are_no_fields():
+def test_class_and_init_variables_are_not_fields():
     @struct.dataclass
     class Vars:
         x: int
@@ -248,7 +248,7 @@ def test_flattening_and_back_is_the_identity(x, tag, y):
 # Bad input.
 
 
-def test_replace_refuses_unknown_fields():
+def test_replace_raises_an_error_for_unknown_fields():
     for made in (Pair(1), Node(1)):
         with pytest.raises(TypeError, match=r"\.replace: there is no field 'taq'") as caught:
             made.replace(taq=1)
@@ -261,12 +261,12 @@ def test_pytree_node_itself_has_no_instances():
 
 
 @pytest.mark.parametrize("bad", [3, lambda x: x, "Pair"])
-def test_dataclass_refuses_what_is_no_class(bad):
+def test_dataclass_raises_an_error_for_anything_but_a_class(bad):
     with pytest.raises(TypeError, match="expected a class, got"):
         struct.dataclass(bad)
 
 
-def test_dataclass_refuses_a_class_that_is_a_plain_dataclass():
+def test_dataclass_raises_an_error_for_a_class_that_is_a_plain_dataclass():
     with pytest.raises(TypeError, match=r"Plain is made a dataclass twice"):
 
         @struct.dataclass
@@ -276,7 +276,7 @@ def test_dataclass_refuses_a_class_that_is_a_plain_dataclass():
 
 
 @pytest.mark.parametrize("pytree_node", [True, False])
-def test_dataclass_refuses_init_false(pytree_node):
+def test_dataclass_raises_an_error_for_init_false(pytree_node):
     with pytest.raises(ValueError, match=r"Late: field 'y' has init=False"):
 
         @struct.dataclass
@@ -285,7 +285,7 @@ def test_dataclass_refuses_init_false(pytree_node):
             y: int = struct.field(pytree_node, init=False, default=3)
 
 
-def test_dataclass_refuses_unknown_arguments():
+def test_dataclass_raises_an_error_for_unknown_arguments():
     with pytest.raises(TypeError, match="bogus"):
 
         class Bogus(struct.PyTreeNode, bogus=True):
@@ -293,13 +293,13 @@ def test_dataclass_refuses_unknown_arguments():
 
 
 @pytest.mark.parametrize("bad", [3.0, None, "x"])
-def test_field_refuses_a_default_in_place_of_pytree_node(bad):
+def test_field_raises_an_error_for_a_default_in_place_of_pytree_node(bad):
     with pytest.raises(TypeError, match=r"pytree_node must be True or False, got") as caught:
         struct.field(bad)
     assert "field(default=...)" in str(caught.value)
 
 
-def test_field_refuses_metadata_that_is_no_mapping():
+def test_field_raises_an_error_for_metadata_that_is_not_a_mapping():
     with pytest.raises(TypeError, match="metadata must be a mapping, got int"):
         struct.field(metadata=3)
 
@@ -330,7 +330,7 @@ def test_an_assignment_says_how_to_change_a_copy(node, name):
     assert getattr(node.replace(**{name: 5}), name) == 5
 
 
-def test_attributes_that_are_no_fields_are_refused_as_dataclasses_does():
+def test_attributes_that_are_not_fields_raise_the_error_of_dataclasses():
     for node in (Pair(1), Sub(1), Slotted()):
         with pytest.raises((dataclasses.FrozenInstanceError, TypeError, AttributeError)):
             node.other = 1

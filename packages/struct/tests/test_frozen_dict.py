@@ -167,7 +167,7 @@ def test_the_functions_keep_the_kind_of_dict(params):
     assert source == {"a": {"x": 1}, "b": 2}
 
 
-def test_the_functions_refuse_the_rest(params):
+def test_the_functions_raise_an_error_for_anything_else(params):
     for function in (struct.copy, lambda x: struct.pop(x, "a")):
         with pytest.raises(TypeError, match="expected a FrozenDict or a dict, got int"):
             function(3)
@@ -205,7 +205,7 @@ def test_a_frozen_dict_can_be_a_static_argument(params):
     assert f(params, 4) == 8
 
 
-def test_keys_that_cannot_be_sorted_are_refused_as_a_pytree():
+def test_keys_that_cannot_be_sorted_raise_an_error_as_a_pytree():
     for flatten in (jax.tree.leaves, jax.tree_util.tree_leaves_with_path):
         with pytest.raises(TypeError, match="cannot be sorted") as caught:
             flatten(FrozenDict({1: 2, "a": 3}))

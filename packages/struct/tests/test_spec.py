@@ -55,7 +55,7 @@ def test_replace_leaves_the_original(Model):
 
 
 @both
-def test_an_attribute_that_is_no_pytree_node_is_not_touched(Model):
+def test_an_attribute_that_is_not_a_pytree_node_is_not_touched(Model):
     model = Model({"w": jnp.ones(2)}, len)
     doubled = jax.tree.map(lambda x: 2 * x, model)
     assert doubled.predict is len

@@ -209,13 +209,13 @@ def test_the_error_is_a_value_error_that_can_be_pickled():
     assert (str(again), again.missing) == (str(caught.value), ("./a",))
 
 
-def test_keys_that_are_no_strings_are_told_apart():
+def test_keys_that_are_not_strings_are_distinguished():
     with pytest.raises(StateDictError) as caught:
         from_state_dict({1: 1}, {1: 4})
     assert (caught.value.missing, caught.value.unknown) == (("./1",), ("./1 (int)",))
 
 
-def test_keys_that_are_the_same_as_strings_are_refused():
+def test_keys_that_are_the_same_as_strings_raise_an_error():
     with pytest.raises(ValueError, match="several keys of a dict become '1'"):
         to_state_dict({1: 1, "1": 2})
 

@@ -85,7 +85,7 @@ def test_the_leaves_are_not_entered():
     assert nested["a"] is leaf
 
 
-def test_flatten_refuses():
+def test_errors_of_flatten():
     with pytest.raises(TypeError, match="flatten_dict: expected a dict or a FrozenDict, got list"):
         flatten_dict([1])
     with pytest.raises(TypeError, match=r"the key 1 of .* is not a string"):
@@ -105,7 +105,7 @@ def test_flatten_refuses():
         {(): {}, ("a",): 1},
     ],
 )
-def test_unflatten_refuses_a_leaf_that_is_a_dict_as_well(flat):
+def test_unflatten_raises_an_error_for_a_leaf_that_is_a_dict_as_well(flat):
     before = copy.deepcopy(flat)
     with pytest.raises(
         ValueError, match=("starts with another path, or another path starts with it")
@@ -114,7 +114,7 @@ def test_unflatten_refuses_a_leaf_that_is_a_dict_as_well(flat):
     assert flat == before
 
 
-def test_unflatten_refuses_paths_of_the_other_form():
+def test_unflatten_raises_an_error_for_paths_of_the_other_form():
     with pytest.raises(TypeError, match="each key must be a tuple, as there is no sep; got 'ab'"):
         unflatten_dict({"ab": 1})
     with pytest.raises(TypeError, match=r"each key must be a string, as sep='/'; got \('a',\)"):
@@ -176,7 +176,7 @@ def test_model_param_traversal():
     assert list(tu.ModelParamTraversal(lambda p, _: p == "/1/2").iterate({1: {2: 3}})) == [3]
 
 
-def test_model_param_traversal_refuses():
+def test_errors_of_model_param_traversal():
     kernels = tu.ModelParamTraversal(lambda path, _: True)
     for use in (lambda: list(kernels.iterate([1])), lambda: kernels.update(len, [1])):
         with pytest.raises(ValueError, match="expected a nested dict, got list"):
@@ -287,7 +287,7 @@ def test_set():
 
 
 @pytest.mark.parametrize("data", [3, "ab", {1, 2}, Box(1), np.arange(3)])
-def test_each_refuses_what_has_no_entries(data):
+def test_each_raises_an_error_for_anything_without_entries(data):
     for use in (lambda: list(T.each().iterate(data)), lambda: T.each().update(len, data)):
         with pytest.raises(ValueError, match=f"not those of {type(data).__name__}"):
             use()
@@ -310,7 +310,7 @@ def test_places_that_are_not_there():
         T[0].update(str.upper, "abc")
 
 
-def test_traversals_can_be_copied_pickled_and_are_no_sequences():
+def test_traversals_can_be_copied_and_pickled_and_are_not_sequences():
     for again in (copy.copy(T["a"].foo), pickle.loads(pickle.dumps(T["a"].foo))):
         assert again.update(lambda x: x + 1, {"a": Box(1)}) == {"a": Box(2)}
     assert not hasattr(T, "__len__")
