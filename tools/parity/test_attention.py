@@ -1,7 +1,7 @@
 """Attention: bit for bit what Flax computes, with `implementation="exact"`.
 
 Each case is a call made the same way with both libraries: eager with eager and jitted with jitted,
-which must be identical, and gradients, within rounding. What Linnet adds to Flax is compared with
+which must be identical, and gradients, up to rounding. What Linnet adds to Flax is compared with
 how Flax does the same.
 """
 

@@ -1,7 +1,7 @@
 """nnx linear layers: bit for bit what Flax computes.
 
 Each case is a layer built the same way from both libraries. Variables, the counts of streams,
-and outputs are compared bit by bit, eager with eager and jitted with jitted; gradients within
+and outputs are compared bit by bit, eager with eager and jitted with jitted; gradients up to
 rounding.
 """
 

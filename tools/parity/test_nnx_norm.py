@@ -1,7 +1,7 @@
 """nnx normalization: bit for bit what Flax computes.
 
 Each case is a norm built the same way from both libraries. Variables, the streams' counts, outputs
-and new statistics are compared bit by bit, eager with eager; gradients within rounding.
+and new statistics are compared bit by bit, eager with eager; gradients up to rounding.
 """
 
 from __future__ import annotations

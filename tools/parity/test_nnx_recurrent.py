@@ -1,6 +1,6 @@
-"""nnx recurrence: parameters, single steps and streams bit for bit; sequences within rounding.
+"""nnx recurrence: parameters, single steps and streams bit for bit; sequences up to rounding.
 
-Linnet computes a sequence as a whole, and Flax step by step: those agree within rounding, as they
+Linnet computes a sequence as a whole, and Flax step by step: those agree up to rounding, as they
 do in linen (`test_recurrent`). A user-defined cell runs step by step in both.
 """
 

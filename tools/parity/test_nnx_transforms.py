@@ -1,7 +1,7 @@
 """nnx transforms against Flax's: the same programs, written once, with either library.
 
 A program returns arrays, and the parts of its modules that should be the same. Results of the same
-operations in the same order are compared bit by bit, gradients within rounding.
+operations in the same order are compared bit by bit, gradients up to rounding.
 """
 
 import flax.nnx

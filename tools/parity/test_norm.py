@@ -2,7 +2,7 @@
 
 Each case is a norm built the same way from both libraries. Variables, outputs and new statistics
 are compared bit by bit: eager with eager and jitted with jitted, since fusion changes rounding.
-Gradients are compared within rounding.
+Gradients are compared up to rounding.
 
 Where Linnet is meant to differ, the last section says how: there Flax's numbers are NaN, weighted
 wrongly, or rounded to half precision along the way.

@@ -1,7 +1,7 @@
 """Recurrent cells and layers: what Flax computes, from the same keys.
 
 Parameters, single steps and everything that runs step by step are compared bit by bit, eager with
-eager. A sequence of a built-in cell isn't computed step by step, so it is compared within rounding,
+eager. A sequence of a built-in cell isn't computed step by step, so it is compared up to rounding,
 with its gradients; to save time, its parameters are drawn with NumPy.
 """
 
@@ -205,7 +205,7 @@ RUNS = {
 
 
 def agree(ours, theirs, xs, tolerance=2e-5, *, gradient=True, **call):
-    """Outputs, and gradients if asked for, within rounding, for the same parameters."""
+    """Outputs, and gradients if asked for, up to rounding, for the same parameters."""
     forms = [jax.eval_shape(lambda m=m: m.init(KEY, xs, **call)) for m in (ours, theirs)]
     assert forms[0] == forms[1]
     rng = np.random.default_rng(0)

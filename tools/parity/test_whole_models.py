@@ -1,6 +1,6 @@
 """Whole models against Flax: parameters, outputs, state, gradients, and training.
 
-Eager is compared with eager and jitted with jitted, bit by bit; gradients within rounding; after
+Eager is compared with eager and jitted with jitted, bit by bit; gradients up to rounding; after
 five steps of AdamW, parameters and state within 1e-5.
 """
 
@@ -121,7 +121,7 @@ def test_training(name):
             seen.append(result)
         results.append((params, state, seen))
     (our_params, our_state, ours), (their_params, their_state, theirs) = results
-    near(ours[0], theirs[0])  # the same parameters: gradients within rounding
+    near(ours[0], theirs[0])  # the same parameters: gradients up to rounding
     before = drawn(name)["params"]
     moved = jax.tree.map(lambda a, b: np.max(np.abs(np.subtract(a, b))), their_params, before)
     assert max(jax.tree.leaves(moved)) > 1e-3

@@ -73,6 +73,7 @@ PHRASES = {
     r"\b[Rr]eplac(e|es|ing) [^.,;:]{1,60} by (an?|ones?|its|their|the(?! time)|`)": "with",
     r"\bat (each|every) call\b": "on each call",
     r"\bserves? for\b": "is used for",
+    r"(?<!to )\bwithin rounding\b": "up to rounding",
     r"\bcomputes? the same[.,;:]": "computes the same result",
 }
 
@@ -152,6 +153,7 @@ def test_each_phrase_is_one_that_can_be_found(phrase):
         "fit each other; has got; another filter than; a call of `f`; of which none; "
         "written otherwise; is a part of; seems the first; says of it; replaces x by an array; "
         "is sorted already; 0 unless given; and its kin; at each call; serves for; "
+        "equal within rounding; "
         "computes the same;\n"
         "  rate: of the layer\n  axes: for each argument an axis"
     )

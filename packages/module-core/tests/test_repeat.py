@@ -104,7 +104,7 @@ def trained(model, variables=None):
 
 @pytest.mark.parametrize("name", FORMS)
 def test_the_loop_s_bits(loop, name):
-    """Parameters and dropout masks are the loop's bit for bit; training agrees within rounding."""
+    """Parameters and dropout masks are the loop's bit for bit; training agrees up to rounding."""
     model, path = FORMS[name]
     variables, y, changed, gradients = trained(model)
     wanted = [jax.tree.map(lambda x: x, tree) for tree in loop]

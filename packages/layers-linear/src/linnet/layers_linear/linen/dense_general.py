@@ -42,7 +42,7 @@ class _Flattened:
 
     @property
     def ignores_key(self) -> bool:
-        """Whether the initializer fills with one value, so that neither key nor shape matters."""
+        """Whether the initializer fills with one value, whatever the key and shape."""
         return getattr(self.init, "ignores_key", False)
 
     @property

@@ -165,7 +165,7 @@ class LoRA(Layer):
     def merge(self, *, keep: bool = False) -> None:
         """Adds the adapter to the kernel of `base_module`, and sets `lora_b` to zero.
 
-        The output stays the same within rounding, and the kernel may be saved alone. In
+        The output stays the same up to rounding, and the kernel may be saved alone. In
         `nnx.Repeat`, the adapters of all layers are merged.
 
         Args:
@@ -191,7 +191,7 @@ class LoRA(Layer):
     def unmerge(self) -> None:
         """Takes the adapter out of the kernel of `base_module`, after `merge(keep=True)`.
 
-        The kernel is what it was within rounding. Between the two calls, the adapter must not be
+        The kernel is what it was, up to rounding. Between the two calls, the adapter must not be
         trained.
 
         Raises:
@@ -331,7 +331,7 @@ class LoRALinear(Linear):
     def merge(self, *, keep: bool = False) -> None:
         """Adds the adapter to the kernel, and sets `lora_b` to zero.
 
-        The output stays the same within rounding, and kernel and bias are those of a `Linear`. In
+        The output stays the same up to rounding, and kernel and bias are those of a `Linear`. In
         `nnx.Repeat`, the adapters of all layers are merged.
 
         Args:

@@ -31,7 +31,7 @@ class RNN(Module):
 
     With their usual activations and the default fields of the scan, `LSTMCell`,
     `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and `SimpleCell` run faster than step by step, with
-    the same results within rounding.
+    the same results up to rounding.
 
     Args:
       cell: the cell that takes each step.

@@ -32,7 +32,7 @@ class RNN(Layer):
     """Applies a cell to every step of a sequence.
 
     With their usual activations, `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and
-    `SimpleCell` run faster than step by step, with the same results within rounding.
+    `SimpleCell` run faster than step by step, with the same results up to rounding.
 
     Args:
       cell: the cell that takes each step.
