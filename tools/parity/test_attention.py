@@ -336,7 +336,7 @@ def test_causality_groups_and_prefill(implementation):
     near(ours, flax.linen.dot_product_attention(Q, *repeated))
 
 
-def test_long_sequences_come_out_the_same_within_rounding():
+def test_long_sequences_come_out_the_same_up_to_rounding():
     """Where `auto` takes chunked attention."""
     arrays = [normal(i, 1, 520, 2, 8) for i in range(3)]
     mask = flax.linen.make_causal_mask(arrays[0][..., 0, 0])

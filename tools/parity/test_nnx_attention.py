@@ -167,7 +167,7 @@ def test_functions_are_bit_for_bit_the_same():
     )
 
 
-def test_weights_are_those_of_flax_within_rounding():
+def test_weights_are_those_of_flax_up_to_rounding():
     q, k = (jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(2))
     calls = [{}, {"mask": jnp.ones((4, 5, 5)).at[:, :, 2].set(0)}]
     for call in calls:
