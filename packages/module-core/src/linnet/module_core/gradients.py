@@ -9,19 +9,22 @@ transformation fails, the gradients are compared with the parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from .errors import ArgumentError, describe
+from .typing import PyTree
+
+T = TypeVar("T")
 
 _MOST = 8  # paths in a message
 
 
 def updated(
-    name: str, add: Callable[[Any, Any], Any], params: Any, updates: Any, grads: Any
-) -> Any:
+    name: str, add: Callable[..., object], params: T, updates: object, grads: object
+) -> T:
     """The parameters after an update.
 
     Args:
@@ -34,6 +37,7 @@ def updated(
     Raises:
       ArgumentError: the trees don't fit together, or a parameter's shape would change.
     """
+    after: T
     try:
         after = jax.tree.map(add, params, updates, is_leaf=_is_none)
     except (TypeError, ValueError) as error:
@@ -45,7 +49,7 @@ def updated(
     return after
 
 
-def explain(error: Exception, name: str, params: Any, grads: Any) -> NoReturn:
+def explain(error: Exception, name: str, params: object, grads: object) -> NoReturn:
     """Raises the error about the gradients that is behind `error`, or `error` itself."""
     try:
         _refuse_structure(name, params, grads)
@@ -55,7 +59,7 @@ def explain(error: Exception, name: str, params: Any, grads: Any) -> NoReturn:
     raise error
 
 
-def refuse_shapes(name: str, params: Any, grads: Any, what: str = "grads") -> None:
+def refuse_shapes(name: str, params: object, grads: object, what: str = "grads") -> None:
     """Checks that gradients have the shapes of their parameters.
 
     Raises:
@@ -75,7 +79,7 @@ def refuse_shapes(name: str, params: Any, grads: Any, what: str = "grads") -> No
         )
 
 
-def _refuse_structure(name: str, params: Any, grads: Any) -> None:
+def _refuse_structure(name: str, params: PyTree, grads: PyTree) -> None:
     if isinstance(grads, tuple) and not isinstance(params, tuple):
         raise ArgumentError(
             f"{name}: grads is a tuple of {', '.join(map(_briefly, grads))}.",
@@ -113,17 +117,17 @@ def _refuse_structure(name: str, params: Any, grads: Any) -> None:
     )
 
 
-def _outermost(tree: Any) -> Any:
+def _outermost(tree: object) -> Any:
     """The only key of a mapping."""
     return next(iter(tree)) if isinstance(tree, Mapping) and len(tree) == 1 else None
 
 
-def _briefly(value: Any) -> str:
+def _briefly(value: object) -> str:
     """The shape of an array, or the class of another value."""
     return describe(value) if hasattr(value, "shape") else type(value).__name__
 
 
-def _by_path(tree: Any) -> dict[str, Any]:
+def _by_path(tree: object) -> dict[str, Any]:
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): value
         for path, value in jax.tree_util.tree_leaves_with_path(tree)

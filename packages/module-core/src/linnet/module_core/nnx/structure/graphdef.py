@@ -185,7 +185,7 @@ class _Tree:
         self.instance = instance
 
     @classmethod
-    def of(cls, structure: Any) -> _Tree:
+    def of(cls, structure: jax.tree_util.PyTreeDef) -> _Tree:
         """The tree with a structure."""
         return cls(jax.tree_util.tree_unflatten(structure, [0] * structure.num_leaves))
 

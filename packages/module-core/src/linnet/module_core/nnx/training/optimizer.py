@@ -465,7 +465,7 @@ def _check_shapes(
         raise ArgumentError(f"{what} don't have the shapes of their variables: {', '.join(wrong)}.")
 
 
-def _check_updates(updates: Any, variables: Any) -> None:
+def _check_updates(updates: object, variables: object) -> None:
     """Checks that adding updates changes no shape."""
     what = "grads, or the updates that tx makes of them,"
     if isinstance(variables, Variable):
