@@ -22,9 +22,7 @@ T = TypeVar("T")
 _MOST = 8  # paths in a message
 
 
-def updated(
-    name: str, add: Callable[..., object], params: T, updates: object, grads: object
-) -> T:
+def updated(name: str, add: Callable[..., object], params: T, updates: object, grads: object) -> T:
     """The parameters after an update.
 
     Args:

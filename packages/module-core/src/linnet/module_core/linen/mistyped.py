@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..attributes_elsewhere import LINEN
 from ..errors import ArgumentTypeError, describe, did_you_mean
 from .context import context
 
@@ -99,6 +100,8 @@ def no_attribute(module: Module, name: str, *, has_setup: bool) -> str:
     if near.startswith("Did"):
         message += f" {near}"
     message += _about_setup(type(module), name, has_setup)
+    if name in LINEN:
+        return f"{message}\n  {LINEN[name]}"
     if module.__dict__.get("scope") is None:
         message += (
             f' If setup assigns "{name}", it exists only while init or apply runs, or in a bound '

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from ..attributes_elsewhere import NNX
 from ..errors import ArgumentError, ArgumentTypeError
 from . import capturing
 from .filters import Filter, to_predicate
@@ -64,6 +65,16 @@ class Module(Pytree):
         call = vars(cls).get("__call__")
         if inspect.isfunction(call) and not does_locate(call):
             setattr(cls, "__call__", locates(call))  # noqa: B010
+
+    if not TYPE_CHECKING:  # a type checker would take every misspelled name for an attribute
+
+        def __getattr__(self, name: str) -> object:
+            # Called for missing attributes. Looking it up again raises Python's error, or that of
+            # a property, which this method must not hide.
+            if name not in NNX or hasattr(type(self), name):
+                return object.__getattribute__(self, name)
+            text = f"{type(self).__name__!r} object has no attribute {name!r}."
+            raise AttributeError(f"{text}\n  {NNX[name]}", name=name, obj=self)
 
     def iter_children(self) -> Iterator[tuple[Any, Module]]:
         """The direct submodules with their names, sorted by name."""
