@@ -312,7 +312,7 @@ def test_vmap_is_a_loop(layer: Layer) -> None:
 
 @pytest.mark.usefixtures("x64")
 def test_gradient_is_the_slope(layer: Layer) -> None:
-    """Against central differences along a random direction, in float64."""
+    """The gradient equals central differences along a random direction, in float64."""
     fields = {"param_dtype": jnp.float64} if layer.has_field("param_dtype") else {}
     inputs = layer.arrays(np.float64)
     module, variables = layer.start(*inputs, **fields)

@@ -278,7 +278,7 @@ def test_vmap_is_a_loop(layer: Layer) -> None:
 
 @pytest.mark.usefixtures("x64")
 def test_gradient_is_the_slope(layer: Layer) -> None:
-    """Against central differences along a random direction, in float64."""
+    """The gradient equals central differences along a random direction, in float64."""
     module = layer.module(**_double(layer))
     loss, params, floating = layer.loss(module, layer.arrays(np.float64))
     at = (params, *floating)

@@ -149,7 +149,7 @@ def run(folder, model, *calls, hook=False):
 
 
 def test_what_is_pickled_elsewhere_loads(tmp_path):
-    """By Flax, under the hook and read without it, and the other way round."""
+    """Pickles of Flax load under the hook, and those of the hook without it and vice versa."""
     pytest.importorskip("cloudpickle")
     run(tmp_path, MODEL, "import cloudpickle", "write('of Flax', pickle, cloudpickle)")
     run(tmp_path, MODEL, "write('of the hook', pickle)", hook=True)

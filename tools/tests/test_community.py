@@ -49,7 +49,7 @@ assert not reported, reported
 
 
 def test_loading_runs_nothing():
-    """As SECURITY.md says."""
+    """The promise of SECURITY.md."""
     subprocess.run([sys.executable, "-c", LOADING], check=True)
 
 

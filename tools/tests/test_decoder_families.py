@@ -206,7 +206,7 @@ def tensors_of(config, bias="", tied=False, qk_norm=False, around=False, fused=F
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families(name, llama):
-    """Against loops in NumPy, which agree with PyTorch's results (see below)."""
+    """The logits equal those of loops in NumPy, which agree with PyTorch's results (see below)."""
     parts = {"bias", "tied", "qk_norm", "around", "fused"}
     config = BASE | {"model_type": name} | FAMILIES[name]
     made = {key: config.pop(key) for key in parts & config.keys()}

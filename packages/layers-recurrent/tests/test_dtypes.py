@@ -19,7 +19,7 @@ def types(tree):
 
 @pytest.mark.parametrize("name", FAST)
 def test_a_sequence_has_the_types_of_its_steps(name):
-    """For all types of inputs, parameters and carry, and every `dtype`."""
+    """Checks all types of inputs, parameters and carry, with every `dtype`."""
     cell, _ = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, B, 2)

@@ -332,7 +332,7 @@ class Block(nnx.Module):
 @pytest.mark.parametrize("name", ["encoder_post", "decoder_layer"])
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
 def test_blocks(name, prefix):
-    """Also with the prefixes of `DataParallel` and `torch.compile`."""
+    """Names may also have the prefixes of `DataParallel` and `torch.compile`."""
     state_dict, inputs, outputs = case(name)
     block = Block(name == "decoder_layer")
     named = {f"{prefix}{k}": v for k, v in state_dict.items()}

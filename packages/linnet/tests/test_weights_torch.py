@@ -327,7 +327,7 @@ def test_without_biases(name):
 @pytest.mark.parametrize("window", [(3,), (2, 3), (2, 1, 3)], ids=str)
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_convolutions(window, groups):
-    """Against a loop over the window; 4 groups of 4 channels are a depthwise convolution."""
+    """The output equals a loop over the window; 4 groups of 4 channels make it depthwise."""
     state_dict = state_of(weight=(8, 4 // groups, *window), bias=(8,))
     layer = nnx.Conv(4, 8, window, padding="VALID", feature_group_count=groups, rngs=rngs)
     from_torch(layer, state_dict)
