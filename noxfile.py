@@ -285,7 +285,7 @@ def types(session: nox.Session) -> None:
     path = os.pathsep.join([*sources, "docs/examples"])
     lenient = ("--no-warn-return-any", "--allow-untyped-calls")
     session.run("mypy", *lenient, "docs/examples", env={"MYPYPATH": path})
-    # What users see, by mypy and by pyright: the tests would skip what is not installed.
+    # The types that users see, by mypy and pyright, installed here since the tests would skip them.
     session.run("python", "-m", "basedpyright", "--version")
     session.run("pytest", *TYPED)
     session.run("python", "tools/unknown_types.py")

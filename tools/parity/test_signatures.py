@@ -1,6 +1,6 @@
 """Every public name that Linnet shares with Flax has the same parameters and defaults.
 
-Exceptions are listed, with the reason, in differences.toml; what is listed there does differ.
+Exceptions are listed, with the reason, in differences.toml; everything listed there does differ.
 """
 
 import importlib

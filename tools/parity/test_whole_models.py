@@ -35,7 +35,7 @@ def keys(model, first=0):
 def drawn(name):
     """Variables of the shapes that Flax's `init` gives them, with numbers from NumPy.
 
-    Compiling the initializers would take longer than what is compared.
+    Compiling the initializers would take longer than the comparison itself.
     """
     model = FLAX[name]
     init = functools.partial(model.make().init, keys(model), **model.modes[0])

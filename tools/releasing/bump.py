@@ -80,7 +80,7 @@ def bump(package: Package, part: str, date: str) -> Bump:
     require_whole_history()
     if changes := uncommitted():
         raise Refused(
-            "The tree is not clean: what is released is what is committed.",
+            "The tree is not clean, and only committed changes are released.",
             *changes[:10],
             *(["..."] if len(changes) > 10 else []),
             "Commit or stash these changes.",

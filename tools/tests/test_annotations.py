@@ -1,8 +1,9 @@
 """Tests have no annotations, since no type checker reads them: one that is wrong stays wrong.
 
 The same holds for the tools that mypy doesn't read: `[tool.linnet]` in pyproject.toml names those
-that it does. What the subject of a test needs is kept: the fields of classes, and functions whose
-annotations are read. Programs that type checkers do read are in packages/linnet/tests/typed.
+that it does. Annotations that the subject of a test needs are kept: those of classes' fields, and
+of functions whose annotations are read. Programs that type checkers do read are in
+packages/linnet/tests/typed.
 """
 
 import ast

@@ -41,7 +41,7 @@ def test_decoder(name):
     near(llama.logits(model, prompts), expected["out.logits"], 1e-4, 1e-4)
     generated = expected["out.generated"][:, prompts.shape[1] :]
     np.testing.assert_array_equal(llama.write(model, list(prompts), 12), generated)
-    # Rows of different lengths: the second one gets what it gets in a prompt of its own.
+    # Rows of different lengths: the second one gets the same as in a prompt of its own.
     uneven = llama.write(model, [prompts[0], prompts[1, :5]], 4)
     np.testing.assert_array_equal(uneven[0], generated[0, :4])
     np.testing.assert_array_equal(uneven[1:], llama.write(model, [prompts[1, :5]], 4))

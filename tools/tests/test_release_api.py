@@ -255,7 +255,7 @@ def here(tmp_path_factory):
 
 
 def test_constructors_are_read_as_python_makes_them(here):
-    """For every dataclass, linen module and named tuple, what is read is what can be called."""
+    """The signature read for each dataclass, linen module and named tuple is the real one."""
     compared = 0
     for p in workspace.packages():
         if p.short_name == "keras-bridge":  # cannot be imported without Keras

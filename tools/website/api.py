@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Part:
-    """A public module: what it says about itself, its names, and the modules among them."""
+    """A public module: its docstring, its names, and the modules among them."""
 
     path: str
     entries: list[Entry]
@@ -210,7 +210,7 @@ def file_of(module: str) -> Path | None:
 
 
 def docstring(module: str) -> str:
-    """What a module says about itself."""
+    """A module's docstring, unchanged."""
     # Not cleaned: an equation below the first line would be mistaken for indented text.
     return (ast.get_docstring(_tree(module), clean=False) or "").strip()
 
@@ -237,7 +237,7 @@ def has_example(home: str) -> bool:
 
 
 def methods(home: str) -> set[str]:
-    """The public methods of a class that say what they do, inherited ones included."""
+    """The public methods of a class that have a docstring, inherited ones included."""
     module, _, name = home.rpartition(".")
     return inherited(home).union(
         function.name

@@ -1,4 +1,4 @@
-"""get_config and from_config: round trips of every kind of field, and what is rejected."""
+"""get_config and from_config: round trips of every kind of field, and rejected values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random combinations of attention's options give what a loop over single numbers computes.
+"""Random combinations of attention's options give the results of a loop over single numbers.
 
 The tests use all options at once, in both implementations, and read texts in pieces through a
 cache.
@@ -69,7 +69,7 @@ def small_blocks():
 
 
 def part(name, shape):
-    """The first entries of what was drawn."""
+    """The first entries of the drawn arrays."""
     return DRAWN[name][tuple(slice(n) for n in shape)]
 
 
@@ -138,7 +138,7 @@ CALLS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, ma
     masked=st.booleans(),
 )
 def test_texts_in_pieces(calls, per_row, ring, window, heads, distance, soft_cap, sinks, masked):
-    """What a call returns for its new tokens is what a loop over the whole text returns."""
+    """A call returns for its new tokens the same as a loop over the whole text."""
     ring = ring and window is not None
     calls = calls if per_row else [(n, n) for n, _ in calls]
     ends = np.sum(calls, axis=0)

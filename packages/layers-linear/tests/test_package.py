@@ -1,4 +1,4 @@
-"""What importing loads, and what is documented."""
+"""Which modules an import loads, and which names are documented."""
 
 import pytest
 

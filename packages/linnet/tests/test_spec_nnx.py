@@ -16,7 +16,7 @@ from linnet import nnx
 
 
 class Net(nnx.Module):
-    """Two layers, and what is done to the value between them."""
+    """Two layers, and the operations between them."""
 
     def __init__(self, between, rngs):
         self.first = nnx.Linear(3, 5, rngs=rngs)

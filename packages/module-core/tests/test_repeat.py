@@ -454,7 +454,7 @@ def test_values_of_each_layer_that_no_layer_takes(call):
 
 
 def test_caches_made_later():
-    """What a method of the layer makes is made for each layer by `nnx.vmap`."""
+    """Variables that a method of the layer makes are made for each layer by `nnx.vmap`."""
 
     class Remembers(nnx.Module):
         def start(self, size):

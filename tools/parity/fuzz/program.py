@@ -53,7 +53,7 @@ class Arm(Protocol):
 
     Attributes:
       name: the name in commands and counts.
-      lenient: whether Linnet may compute what raises an error in its peers.
+      lenient: whether Linnet may compute something for which its peers raise an error.
       follows: whether a peer that disagreed continues from Linnet's state, and so still counts.
     """
 

@@ -33,7 +33,7 @@ class Config(struct.PyTreeNode):
 
 
 class Feedforward(nn.Module):
-    """Two layers; what comes between them is scaled by a parameter."""
+    """Two layers; the value between them is scaled by a parameter."""
 
     features: int
     act: Activation = nn.gelu

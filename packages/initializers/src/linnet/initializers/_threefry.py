@@ -6,7 +6,7 @@ Three quarters of the time that XLA takes to compile a draw for a CPU goes into 
 which is a loop there. Here its 20 rounds are written out: they compile in a quarter of the time and
 run in half the time. They are integer arithmetic, so the bits are those of JAX. Everything else is
 still JAX's code: its functions draw with a key of this generator. A barrier separates the bits from
-what is computed from them, so that XLA compiles that part as it does with JAX's generator, with the
+the operations on them, so that XLA compiles that part as it does with JAX's generator, with the
 same rounding.
 
 On accelerators, JAX's own generator is already quick. A program that is being traced has both

@@ -113,9 +113,10 @@ def dataclass(
 ) -> type[T] | Callable[[type[T]], type[T]]:
     """Makes a class an immutable dataclass that can be passed through JAX's transforms.
 
-    Use it as `@dataclass`, or with arguments as `@dataclass(kw_only=True)`. The class gets a method
-    `replace`, unless it has one, that returns a copy with some fields changed. A subclass of a
-    dataclass must be decorated again; a class that is already decorated is returned unchanged.
+    Use it as `@dataclass`, or with arguments as `@dataclass(kw_only=True)`. Unless the class
+    already has a method `replace`, it gets one that returns a copy with some fields changed. A
+    subclass of a dataclass must be decorated again; a class that is already decorated is returned
+    unchanged.
 
     Type checkers cannot know methods that a decorator adds: for them, write
     `dataclasses.replace(point, y=3.0)`, or use `PyTreeNode`.

@@ -27,7 +27,7 @@ _CELL = "#linnet-cell:"
 
 @dataclass
 class _Value:
-    """A value of a JSON text: what it is, and where its text is."""
+    """A value in a JSON text, and the place of its text."""
 
     value: Any
     start: int
@@ -147,7 +147,7 @@ def _parse(text: str, at: int) -> tuple[_Value, int]:
 
 
 def _items(text: str, at: int) -> Iterator[_Value]:
-    """What is in brackets, keys and values alike, and last the closing bracket."""
+    """The contents of brackets, keys and values alike, and last the closing bracket."""
     at = _skip(text, at + 1)
     while text[at] not in "]}":
         item, at = _parse(text, at)

@@ -28,7 +28,7 @@ class TraceState:
         return bool(self._jax_trace == trace_state())
 
     def __setstate__(self, state: object) -> None:
-        self._jax_trace = trace_state()  # what is unpickled is made where it is loaded
+        self._jax_trace = trace_state()  # an unpickled object is made where it is loaded
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TraceState) and bool(self._jax_trace == other._jax_trace)

@@ -102,7 +102,7 @@ def run_vjp(
     rngs: CollectionFilter,
     arrange: Callable[[list[Collections]], object],
 ) -> Output:
-    """The transform itself; `arrange` makes the gradients of all roots what the user gets."""
+    """The transform itself; `arrange` converts the gradients of all roots to the user's form."""
     by = lift.collections(vjp_variables)
     rest = lift.collections(subtract_filters(variables, vjp_variables))
     keys, mutable = lift.keys(rngs), lift.mutable(variables)

@@ -162,7 +162,7 @@ def _of_objects(
 
 
 class _Reader:
-    """Reads the tokens of a structure in order; `found` is what they describe, by place."""
+    """Reads the tokens of a structure in order; `found` has what they describe, by place."""
 
     def __init__(self, graphdef: GraphDef, values: Sequence[Any]) -> None:
         self.found: dict[str, Found] = {}
@@ -234,7 +234,7 @@ def _tree_text(tree: object) -> str:
 
 
 def _differences(old: Mapping[str, Found], new: Mapping[str, Found]) -> list[str]:
-    """A line for each place where the two differ; none for what is inside a new or lost place."""
+    """A line for each place where the two differ; none for the inside of a new or lost place."""
     lines: list[str] = []
     added: list[str] = []
     other: list[str] = []
