@@ -285,7 +285,8 @@ def types(session: nox.Session) -> None:
     path = os.pathsep.join([*sources, "docs/examples"])
     lenient = ("--no-warn-return-any", "--allow-untyped-calls")
     session.run("mypy", *lenient, "docs/examples", env={"MYPYPATH": path})
-    # The types that users see, by mypy and pyright, installed here since the tests would skip them.
+    # The types that users see, by mypy and pyright. The first command fails if pyright is missing,
+    # in which case the tests would be skipped.
     session.run("python", "-m", "basedpyright", "--version")
     session.run("pytest", *TYPED)
     session.run("python", "tools/unknown_types.py")
