@@ -11,7 +11,7 @@ import numpy as np
 
 
 def drawn(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
-    """Tensors of these shapes, drawn one after the other, in the order of their names."""
+    """Tensors of these shapes, drawn one after another, in the order of their names."""
     draw = np.random.default_rng(0)
     return {
         name: draw.normal(0.5 if len(shape) == 1 else 0, 0.4, shape).astype(np.float32)

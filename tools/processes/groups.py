@@ -108,7 +108,7 @@ class Group:
             process.wait()
 
     def printed(self) -> str:
-        """The output of all processes, one after the other."""
+        """The output of all processes, one after another."""
         texts = map(self.printed_by, range(len(self.outputs)))
         return "\n".join(f"=== process {i}\n{text}" for i, text in enumerate(texts))
 
@@ -152,7 +152,7 @@ def passed(count: int, *files: Path, devices: int = DEVICES, options: tuple[str,
       count: the number of processes.
       *files: files, named so that pytest doesn't collect them.
       devices: the number of devices per process.
-      options: further options of pytest.
+      options: additional options of pytest.
     """
     pytest = ("pytest", "-q", "-x", "-p", "no:cacheprovider", *options)
     printed = run(count, *pytest, *map(str, files), devices=devices)

@@ -1,6 +1,6 @@
 """Every block of Python in docs/ and README.md runs, and prints what the page says.
 
-The blocks of a page run one after the other, in one namespace. What a statement prints is written
+The blocks of a page run one after another, in one namespace. What a statement prints is written
 as a comment after it, at the end of its last line or in the lines below. For the statements of a
 block without such a comment, it is in a block of plain text after that block, at most one line ("It
 prints") further down.

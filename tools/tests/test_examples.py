@@ -46,7 +46,7 @@ PRINTED = {
 }
 
 
-# Runs programs one after the other, each with its options. Most of a tiny example's time goes into
+# Runs programs one after another, each with its options. Most of a tiny example's time goes into
 # what all of them import.
 ONE_AFTER_THE_OTHER = """
 import json, pathlib, runpy, sys

@@ -92,7 +92,7 @@ REMEDIES = [
         ("TrainState",),
     ),
     Remedy(
-        "Add it in a subclass, and create that: class MyState({}): {}: Any.",
+        "Add it in a subclass, and create an instance of that: class MyState({}): {}: Any.",
         lambda: created(TrainState, batch_stats={}),
         lambda: created(WithStats, batch_stats={}),
         ("TrainState", "batch_stats"),

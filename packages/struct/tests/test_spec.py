@@ -33,7 +33,7 @@ def test_an_instance_is_made_changed_by_replace_and_differentiated(Model):
     changed = model.replace(params=other)
     assert isinstance(changed, Model)
     assert changed.params is other
-    # Without parameters there is nothing to differentiate: the gradient has their structure.
+    # Without parameters, there is nothing to differentiate: the gradient has their structure.
     assert jax.grad(lambda model: 2.5)(model) == model
 
 

@@ -1,6 +1,6 @@
 """Running the model: compiled, and operation by operation.
 
-Compiled programs are built beforehand. In the eager cases jax has already compiled each operation
+Compiled programs are built beforehand. In the eager cases, jax has already compiled each operation
 for these shapes, so they measure the interpreter, on one example of 16 tokens.
 """
 

@@ -1,8 +1,8 @@
 """An initializer as a factory's name and arguments, which can be compared, printed and pickled.
 
-`jax.nn.initializers` returns closures. They never compare equal, print as an address and cannot be
-pickled, nor can a module that holds one. Here a factory returns a `Recipe`, whose name and
-arguments determine equality, repr and pickle. The arithmetic is that of JAX, bit for bit.
+`jax.nn.initializers` returns closures. They never compare equal, they print as an address, and they
+cannot be pickled, nor can a module that holds one. Here a factory returns a `Recipe`, whose name
+and arguments determine equality, repr and pickle. The arithmetic is that of JAX, bit for bit.
 
 A recipe is hashable, and thus also a static argument of one jitted function: if recipe, shape and
 dtype are repeated, as in the layers of a deep network, drawing is one call equation of a traced
@@ -142,7 +142,7 @@ class Recipe(ABC):
     def _folds(self, dtype: np.dtype[Any]) -> bool:
         """Whether the draw has two consecutive multiplications by constants.
 
-        Compiled together they become one, and the last bits differ. An eager `jax.checkpoint`
+        Compiled together, they become one, and the last bits differ. An eager `jax.checkpoint`
         compiles equation by equation, so it would compute JAX's result from two equations and ours
         from one.
         """
@@ -195,7 +195,7 @@ def _staged() -> type:
     """The type of the tracer that represents an array while JAX traces a function into a program.
 
     It is not the type of an eager `vmap`'s tracers: there, one program would fold multiplications
-    that JAX's initializers do one after the other, and the last bits would differ.
+    that JAX's initializers do one after another, and the last bits would differ.
     """
     types: list[type] = []
     jax.eval_shape(lambda x: types.append(type(x)), 0.0)

@@ -182,7 +182,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
                 made.extend(jax.tree_util.tree_leaves(tree) for tree in trees)
             return made
 
-        # In `build` Keras has opened the layer's scope, but not in a constructor.
+        # In `build`, Keras has opened the layer's scope, but not in a constructor.
         scopes = [] if random else [self.name]
 
         # A mixed policy is for the computation: running averages in half precision would stop
@@ -230,7 +230,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
     def compute_output_spec(self, *args: object, **kwargs: object) -> Any:
         """The outputs for placeholders, as placeholders.
 
-        Keras represents an unknown batch size by a symbol. A module that needs a number, as in
+        Keras represents an unknown batch size as a symbol. A module that needs a number, as in
         `len(x)` or `range(x.shape[0])`, is traced with two sizes instead; the sizes in which the
         outputs differ are unknown.
         """
@@ -255,8 +255,8 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
             self._output_structure = _Structure(structure, is_training)
         elif self._output_structure.structure != structure:
             raise self._error(
-                f"With training={self._output_structure.training} the method returned "
-                f"{self._output_structure.structure}, but with training={is_training} it returns "
+                f"With training={self._output_structure.training}, the method returned "
+                f"{self._output_structure.structure}, but with training={is_training}, it returns "
                 f"{structure}.",
                 hint="Return the same number of arrays in the same places both times.",
             )

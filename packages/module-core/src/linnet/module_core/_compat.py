@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @functools.cache
 def _trace_state_function() -> Callable[[], object]:
-    # In jax.extend.core since 0.7. In 0.6 it is in jax.core, which warns about it from 0.7 on.
+    # In jax.extend.core since 0.7. In 0.6, it is in jax.core, which warns about it from 0.7 on.
     # `import jax.extend` takes 35 ms, so it runs at first use. Can be removed with jax 0.6.
     try:
         from jax.extend.core import get_opaque_trace_state

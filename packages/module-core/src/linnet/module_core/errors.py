@@ -72,7 +72,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def describe(value: object) -> str:
-    """A short description of `value`, for arrays the shape instead of the numbers."""
+    """A short description of `value`; for arrays, the shape instead of the numbers."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:
         return f"an array of shape {shape} and dtype {dtype}"
@@ -182,7 +182,7 @@ class JaxTransformError(LinnetError):
 
 
 class LazyInitError(LinnetError):
-    """The value of a parameter depends on an input, of which only the shape is known."""
+    """The value of a parameter depends on an input whose values are unknown."""
 
 
 class PartitioningUnspecifiedError(LinnetError):

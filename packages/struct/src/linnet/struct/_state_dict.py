@@ -271,7 +271,7 @@ def _restore(target: object, state: Any, path: Path, differences: _Differences) 
         name: _restore(child, state[name], (*path, name), differences)
         for name, child in container.children(target).items()
     }
-    # After an error nothing is built: a constructor that checks its arguments would also fail.
+    # After an error, nothing is built: a constructor that checks its arguments would also fail.
     return target if any(differences) else container.rebuild(target, restored)
 
 

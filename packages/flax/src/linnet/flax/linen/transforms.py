@@ -98,10 +98,10 @@ def lift_direct_transform(
     """Runs a transform that takes the scope as an argument, such as `lift.vjp` or `lift.cond`.
 
     Args:
-      transform: takes the targets, the scope and further arguments.
+      transform: takes the targets, the scope and the other arguments.
       targets: functions of a module.
       mdl: the module.
-      args, kwargs: the further arguments.
+      args, kwargs: the other arguments.
       multi_scope: accepted for Flax programs: any number of scopes works.
     """
     _accepted(multi_scope=multi_scope)

@@ -6,8 +6,8 @@ head. Attention evaluates it where it needs it, so that no array of queries time
     ALiBi (Press et al. 2021, arXiv:2108.12409):    -slope · |d|
     buckets (Raffel et al. 2019, arXiv:1910.10683):  table[bucket(d)]
 
-Where queries and keys are in a row, a block of q x k logits has only q + k - 1 distances; `skewed`
-lays them out along its diagonals.
+Where queries and keys are consecutive, a block of q x k logits has only q + k - 1 distances;
+`skewed` lays them out along its diagonals.
 
 B batch (any number of dimensions), H heads, Q queries, K keys.
 """
@@ -92,7 +92,7 @@ class RelativeBuckets:
       table: [buckets, H].
       bidirectional: half of the buckets are for keys after the query; otherwise all such keys are
         in bucket 0, together with the query's own position.
-      max_distance: the distance from which all keys are in the last bucket.
+      max_distance: keys at this distance or farther share the last bucket.
 
     Raises:
       ShapeError: the table doesn't have two dimensions.
@@ -227,7 +227,7 @@ def everywhere(function: DistanceBias, queries: Array, keys: Array, heads: int) 
 
 
 def in_a_row(function: DistanceBias, first: int | Array, q: int, k: int, heads: int) -> Array:
-    """The bias of q queries and k keys in a row: [H or 1, q, k].
+    """The bias of q consecutive queries and k consecutive keys: [H or 1, q, k].
 
     Args:
       function: the bias.

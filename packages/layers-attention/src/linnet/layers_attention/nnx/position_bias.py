@@ -25,7 +25,7 @@ class RelativePositionBias(Layer):
       num_heads: H, heads of the queries.
       num_buckets: the number of buckets.
       bidirectional: half of the buckets are for keys after the query.
-      max_distance: the distance from which all keys are in the last bucket.
+      max_distance: keys at this distance or farther share the last bucket.
       param_dtype: dtype of the table.
       embedding_init: initializer of the table.
       rngs: draws the table.

@@ -45,7 +45,7 @@ def recorded_once(function: Callable[P, R], module: str) -> Callable[P, R]:
     """`function` of one array, recorded once for each of its shapes and its other arguments.
 
     Args:
-      function: takes an array first; if further arguments are arrays too, nothing is recorded.
+      function: takes an array first; if other arguments are arrays too, nothing is recorded.
       module: the module in which the result is assigned to `function`'s name, for pickling.
     """
     call: Callable[..., R] = function

@@ -290,7 +290,7 @@ def remat_scan(
 ) -> Function[R]:
     """Applies a function many times, in nested scans with the inner ones rematerialized.
 
-    With `lengths=(a, b)` it is applied a · b times in sequence; memory for intermediate results
+    With `lengths=(a, b)`, it is applied a · b times in sequence; memory for intermediate results
     grows with a + b (Chen et al. 2016, arXiv:1604.06174).
 
     Args:

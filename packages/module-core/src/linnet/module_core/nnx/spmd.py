@@ -38,13 +38,13 @@ def with_partitioning(
     mesh: Mesh | None = None,
     **metadata: Any,
 ) -> F:
-    """An initializer whose result gives its variable the names of its axes.
+    """An initializer that also gives the variable the names of its axes.
 
     Args:
       initializer: called with the arguments of the layer, `(key, shape, dtype)`.
       sharding: a name, tuple of names or None for each axis.
       mesh: the mesh to lay the value out on; None for the mesh that is set.
-      **metadata: further metadata of the variable, such as `sharding_rules`.
+      **metadata: additional metadata of the variable, such as `sharding_rules`.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import nnx

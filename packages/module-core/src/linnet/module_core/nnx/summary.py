@@ -257,7 +257,7 @@ def calls_of(
 def _note_layers(
     module: Repeat[Any], path: Path, places: _Places, args: Any, kwargs: dict[str, Any]
 ) -> list[Path]:
-    """Records the calls inside a repeated layer, by running the first one; their paths."""
+    """Records the calls inside a repeated layer by running the first one; returns their paths."""
     found: list[Path] = []
     blocks, run = module._first_step(args, kwargs)
     for name, block in zip(module._names, blocks, strict=True):

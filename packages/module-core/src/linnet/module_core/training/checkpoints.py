@@ -66,7 +66,7 @@ __all__ = [
 
 
 class AsyncManager:
-    """Writes checkpoints in a thread, one after the other.
+    """Writes checkpoints in a thread, one after another.
 
     Args:
       max_workers: the number of threads.
@@ -256,7 +256,7 @@ def restore_checkpoint(
     Raises:
       ArgumentError: (a ValueError) the folder has no checkpoint of this step.
       MissingExtraError: orbax wrote the checkpoint, but isn't installed.
-      serialization.InvalidBytesError: (a ValueError) the file is cut off, or is something else.
+      serialization.InvalidBytesError: (a ValueError) the file is truncated or in another format.
     """
     accepted(
         parallel=parallel,
@@ -320,7 +320,7 @@ def available_steps(
 
 
 def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
-    """Sorts names with the numbers in them by value.
+    """Sorts names, comparing the numbers in them by value.
 
     Args:
       file_list: the names.
@@ -339,7 +339,7 @@ def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
 
 
 def safe_normpath(path: str) -> str:
-    """`os.path.normpath` that keeps a scheme such as `gs://`."""
+    """`os.path.normpath`, except that it keeps a scheme such as `gs://`."""
     found = SCHEME_RE.match(path)
     assert found is not None  # it matches everything
     return (found["scheme"] or "") + os.path.normpath(found["path"])

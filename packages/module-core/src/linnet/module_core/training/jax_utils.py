@@ -265,7 +265,7 @@ def partial_eval_by_shape(
       fn: the function.
       input_spec: the unknown arguments: a shape (of float32), a pair of a shape and a dtype, or
         anything with a shape and a dtype.
-      *args: its further arguments, which are known.
+      *args: its other arguments, which are known.
       **kwargs: keyword arguments, which are known.
 
     Returns:

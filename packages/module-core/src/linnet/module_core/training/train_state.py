@@ -113,7 +113,7 @@ class TrainState(PyTreeNode):
         if lacking:
             raise ArgumentTypeError(
                 f"{cls.__name__} has no field {lacking[0]!r}.",
-                hint="Add it in a subclass, and create that:"
+                hint="Add it in a subclass, and create an instance of that:"
                 f" class MyState({cls.__name__}): {lacking[0]}: Any.",
             )
         if not callable(getattr(tx, "init", None)):

@@ -152,7 +152,7 @@ def multi_head_dot_product_attention(
       attention_axis: the dimensions to attend along, by default all between batch and features.
       causal_mask: each position attends to itself and those before it.
       padding_mask, key_padding_mask: [batch, *attention dimensions, 1], False for padding in the
-        queries and the keys; by default the keys have the mask of the queries.
+        queries and the keys; by default, the keys have the mask of the queries.
       segmentation, key_segmentation: [batch, *attention dimensions, 1]; positions attend only to
         those with the same number.
       cache: attends to the keys and values of earlier calls. Where "entry" is made in the

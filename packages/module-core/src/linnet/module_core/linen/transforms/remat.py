@@ -120,7 +120,7 @@ def remat_scan(
 ) -> Target:
     """A memory-efficient deep stack of one module: nested scans with the inner ones rematerialized.
 
-    With `lengths=(a, b)` the module is applied a · b times in sequence; memory for intermediate
+    With `lengths=(a, b)`, the module is applied a · b times in sequence; memory for intermediate
     results grows with a + b (Chen et al. 2016, arXiv:1604.06174).
 
     Args:

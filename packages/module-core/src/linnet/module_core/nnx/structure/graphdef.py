@@ -244,7 +244,7 @@ def _read_paths(
         _read_paths(tokens, (*path, name), paths, types)
 
 
-# For jax's transforms a structure is a pytree without leaves.
+# For jax's transforms, a structure is a pytree without leaves.
 jax.tree_util.register_static(GraphDef)
 
 

@@ -80,7 +80,7 @@ class Walk:
       graphdef: the structure.
       nodes: objects, lists, dicts and variables by index.
       leaves: for each leaf, the `Variable` or the raw array.
-      slots: for each leaf, None for a variable; for a raw array (mutable owner, key), or None if
+      slots: for each leaf, None for a variable; for a raw array, (mutable owner, key), or None if
         the array is inside an immutable container.
       changeable: static values that may be edited in place.
     """

@@ -2,7 +2,7 @@
 
 `to_tree` replaces each object in a tree with a `NodeStates`, the structure and states of a split;
 `from_tree` restores the objects. Both use one split or merge context, so an object that occurs
-twice is split once and restored as one object. Under a tag they are two of the four steps of an
+twice is split once and restored as one object. Under a tag, they are two of the four steps of an
 `update_context`, by which changes reach the caller's objects.
 """
 

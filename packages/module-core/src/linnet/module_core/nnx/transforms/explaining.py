@@ -1,7 +1,7 @@
 """Says why `nnx.jit` traces a function again, in terms of the user's modules.
 
 With `jax_explain_cache_misses`, jax says which of its arguments differs from earlier calls. For
-`nnx.jit` these are a structure and a flat list of arrays. The function here therefore remembers
+`nnx.jit`, these are a structure and a flat list of arrays. The function here therefore remembers
 what each trace was made for, as a mapping from places, written as the user would write them, to
 what was found there; each new trace is compared with the earlier one that differs least:
 
@@ -207,7 +207,7 @@ class _Reader:
         for name in names:
             self.read(root, (*path, name))
         if here.key == (List, ()):
-            self.found.pop(f"{place}._length", None)  # its items tell
+            self.found.pop(f"{place}._length", None)  # its items show it
 
 
 def _static(value: object, key: Any) -> Found:

@@ -1,7 +1,8 @@
 """`vmap` and `pmap`: map a function of modules over an axis of their variables.
 
 Each leaf has an axis, or None if every step sees the whole leaf. Changes that the function makes
-return along the leaf's input axis, new variables along the axis of the object that holds them.
+are returned along the leaf's input axis, and new variables along the axis of the object that holds
+them.
 """
 
 from __future__ import annotations

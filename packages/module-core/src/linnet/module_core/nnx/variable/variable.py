@@ -53,7 +53,7 @@ class Variable(Operators[A], Generic[A]):
         methods of these names instead.
 
     Attributes:
-      value: the value; reading and assigning it runs the hooks. `variable[...]` is equivalent.
+      value: the value; reading or assigning it runs the hooks. `variable[...]` is equivalent.
       raw_value: the stored value, without running hooks.
 
     Arithmetic applies to the value and returns arrays. Attributes that are neither metadata nor
@@ -458,7 +458,7 @@ def _new_key_variable(
 
 
 def load(variable: Variable[Any], value: object) -> None:
-    """Stores a value without running hooks, laid out like the old one or by the metadata."""
+    """Stores a value without running hooks, laid out like the old one or as the metadata says."""
     edits.check_trace(variable._nnx_stamp, variable._nnx_description)
     store(variable, value)
 
