@@ -102,7 +102,7 @@ _SYMBOLS = {
 class Cursor(Generic[A]):
     """Points into a tree, and collects changes to it.
 
-    Items and attributes are cursors too; what is assigned to them goes into the tree that `build`
+    Items and attributes are cursors, too; values assigned to them go into the tree that `build`
     makes. Operators, comparisons, `len`, `str` and loops over tuples and lists take the value that
     the cursor points at, changes included. A field with the name of a method (`set`, `build`) has
     no attribute here; reach it with `find`.
@@ -206,7 +206,7 @@ class Cursor(Generic[A]):
         return built
 
     def apply_update(self, update_fn: Callable[[str, Node], Node]) -> Cursor[A]:
-        """Replaces every object inside for which a function returns a different object.
+        """Replaces every part of the tree for which a function returns a different object.
 
         Objects are visited from the outside in; those inside a replaced object are not visited.
 

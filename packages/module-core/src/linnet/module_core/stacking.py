@@ -275,7 +275,7 @@ def _stack(layers: list[Any], what: str, axis_name: str | None) -> PyTree:
             if shape != shapes[0]:
                 raise ShapeError(
                     f"{jax.tree_util.keystr(path)} has the shape {shape} in layer {i} of {what!r},"
-                    f" and {shapes[0]} in layer 0.",
+                    f" but {shapes[0]} in layer 0.",
                     hint="Only layers of one shape can be stacked.",
                 )
         if isinstance(values[0], jax.ShapeDtypeStruct):

@@ -139,7 +139,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
         return one_batch(x, 3)  # [B, H, Q, K]
 
     # The layers of a deep model share one trace of this function: tracing it for each layer would
-    # take half of the time of tracing a transformer.
+    # take half the time of tracing a transformer.
     traced = any(isinstance(x, jax.core.Tracer) for x in (call.query, call.key, call.value))
     replay = traced and not (dot_is_replaced() or einsum_is_replaced())
     attention = _recorded if replay else jax.nn.dot_product_attention

@@ -144,7 +144,7 @@ class Llama3Scaling:
 
     A frequency that makes fewer than `low_frequency_factor` turns in `original_length` positions is
     divided by `factor`, one with more than `high_frequency_factor` turns is unchanged, and in
-    between the two are mixed. The attributes are, in this order, `factor`, `low_freq_factor`,
+    between, the two are mixed. The attributes are, in this order, `factor`, `low_freq_factor`,
     `high_freq_factor` and `original_max_position_embeddings` of the models' configuration files.
 
     >>> Rotary(500_000.0, scaling=Llama3Scaling(8.0)).frequencies(128)[[0, -1]]
@@ -186,7 +186,8 @@ class YaRNScaling:
 
     With i(n) the index of the frequency that makes n turns in `original_length` positions,
     frequencies up to i(`beta_fast`) are unchanged, those from i(`beta_slow`) on are divided by
-    `factor`, and in between the share grows linearly with the index, as in the models that use it.
+    `factor`, and in between, the two are mixed in shares that are linear in the index, as in the
+    models that use YaRN.
 
     Attributes:
       factor: how many times longer the texts may be.

@@ -204,8 +204,8 @@ def _in_groups(
 def _wrap(y: Array, periods: Shape, *, low_first: bool) -> Array:
     """Sums positions that are a whole period apart: [*batch, *spatial, F] to [*batch, *periods, F].
 
-    The periods are centered in `y`: equally many positions of the first and last periods are
-    outside; an odd one is before `y` or after it.
+    The periods are centered in `y`: as many positions of the first period are outside as of the
+    last; an odd one is before `y` or after it.
     """
     first = y.ndim - len(periods) - 1
     widths = [(0, 0, 0)] * first

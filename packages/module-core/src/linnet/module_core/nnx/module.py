@@ -100,7 +100,7 @@ class Module(Pytree):
           **attributes: names and new values.
 
         Raises:
-          ArgumentError: no module has one of the attributes; the others are already set.
+          ArgumentError: an attribute exists in none of the modules; the others are already set.
         """
         set_attributes(
             self,
@@ -226,7 +226,7 @@ def set_attributes(
     """Sets attributes of the selected modules in an object, wherever they exist.
 
     Raises:
-      ArgumentError: no module has one of the attributes; the others are already set.
+      ArgumentError: an attribute exists in none of the modules; the others are already set.
     """
     missing = set(attributes)
     predicate = to_predicate(filters)

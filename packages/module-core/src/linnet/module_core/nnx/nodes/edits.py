@@ -5,7 +5,7 @@ Every assignment to a module or variable involves two things:
 - `count`: the number of edits of structure, of any module. While it doesn't change, no cached
   structure can have changed, except in plain lists and dicts, whose edits are not counted.
 - the stamp: the stack of jax traces under which a module or variable was made. Writing to it under
-  another stack would leak a tracer, and raises an error.
+  a different stack would leak a tracer, and raises an error.
 """
 
 from __future__ import annotations

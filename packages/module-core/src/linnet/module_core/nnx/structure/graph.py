@@ -150,7 +150,7 @@ def variables(
 def variables(
     node: object, *filters: Filter, graph: bool | None = None
 ) -> State | tuple[State, ...]:
-    """An alias of `state`."""
+    """An alias for `state`."""
     return state(node, *filters, graph=graph)
 
 

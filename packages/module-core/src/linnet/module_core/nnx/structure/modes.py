@@ -1,6 +1,6 @@
 """The modes that `graph=None` and `graph_updates=None` select, and defaults of variables.
 
-In graph mode (True, the default) objects may be shared; in tree mode (False) every object has one
+In graph mode (True, the default), objects may be shared; in tree mode (False), every object has one
 place, and sharing raises an error. A mode applies to the thread or asynchronous task that sets it,
 until it is set again, or until the end of the `with` block or of the function that sets it.
 """

@@ -1,6 +1,6 @@
 """`prefix`: builds a spec for each leaf of a tree of objects, from filters.
 
-In graph mode an object is represented by a `StateAxes` of the paths of its leaves, which nnx's
+In graph mode, an object is represented by a `StateAxes` of the paths of its leaves, which nnx's
 transforms take as the object's spec. In tree mode, it is represented by an object of the same class
 with specs as the values of its variables; since modules are pytrees, this is a prefix for jax's
 transforms, too.

@@ -9,7 +9,7 @@ that steps write to are carried, too.
 The loop carries the carried values and stacks outputs along an axis; the body closes over the rest,
 which is therefore not an input of the loop. Carried values that no step writes to, such as the
 parameters of a carried module, leave the body as the objects that came in; `jax.lax.scan` treats
-those as constants, so that a backward pass keeps no copy of them for each step.
+those as constants, so a backward pass keeps no copy of them for each step.
 
 A `jax.jit` around the loop, inlined in other programs, traces each structure once, however often it
 is called. Numbers, text and flags that are broadcast are part of its key, since the function may
