@@ -198,7 +198,7 @@ def test_outputs_that_depend_on_training():
     layer = FlaxLayer(Changing(), name="mine")
     layer(X)
     with pytest.raises(
-        ArgumentError, match=r"(?s)mine \(FlaxLayer\): With training=False .*Return"
+        ArgumentError, match=r"(?s)mine \(FlaxLayer\): With training=False, .*Return"
     ):
         layer(X, training=True)
 
