@@ -1,5 +1,6 @@
 """Private names of Flax that published libraries use return the same in both libraries."""
 
+import flax.core.scope
 import flax.linen as theirs
 import flax.serialization
 import flax.struct
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import linnet.flax.core.scope
 import linnet.flax.linen as ours
 import linnet.flax.serialization
 import linnet.struct
@@ -142,3 +144,50 @@ def test_the_registry_of_state_dicts(serialization, struct):
     assert Plain not in registry
     with pytest.raises(KeyError):
         registry[Plain]
+
+
+KEY = jax.random.key(0)
+ARGUMENTS = [
+    KEY,
+    jax.random.PRNGKey(0),
+    jax.random.split(KEY),
+    jnp.zeros(2, int),
+    None,
+    3,
+    {},
+    {"params": KEY},
+    {"params": 3},
+    {1: KEY},
+    {"params": {"w": 1}},
+    {"params": {1: 2}},
+    {1: {}},
+]
+
+
+@pytest.mark.parametrize("of", ["rng", "rngs", "collection", "variables"])
+def test_valid_arguments(of):
+    checks = [getattr(m.core.scope, f"_is_valid_{of}") for m in (linnet.flax, flax)]
+    lazy = linnet.flax.core.scope.LazyRng.create(KEY, "a")
+    assert of == "variables" or checks[0](lazy) == (of == "rng")
+    for argument in ARGUMENTS:
+        if of != "variables" or isinstance(argument, dict):
+            ours_says, flax_says = (check(argument) for check in checks)
+            assert ours_says == flax_says, argument
+
+
+def test_the_rows_of_a_table():
+    def rows(nn):
+        model = nn.Sequential([nn.Dense(2), nn.Dense(3)])
+        make = nn.summary._get_module_table(
+            model, depth=None, show_repeated=False, compute_flops=False, compute_vjp_flops=False
+        )
+        table = make(jax.random.key(0), X, mutable=["params"])
+        assert isinstance(table[0].outputs, nn.summary._ArrayRepresentation)
+        assert not isinstance(table[0].outputs, nn.summary._ObjectRepresentation)
+        by_path = {row.path: row for row in table}
+        return [
+            list(table.collections),
+            {p: (r.outputs.shape, r.method, r.module_variables) for p, r in by_path.items()},
+        ]
+
+    assert rows(ours) == rows(theirs)

@@ -182,6 +182,8 @@ def test_conv_local_has_a_kernel_for_each_position(padding):
         *single(x, kernel, bias), kernel_size=3, strides=2, padding=padding
     )
     near(ours, expected)
+    assert linen.Conv(4, 3).shared_weights
+    assert not linen.ConvLocal(4, 3).shared_weights
 
 
 def scattered(x, kernel, strides):

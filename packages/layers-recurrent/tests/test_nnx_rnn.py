@@ -127,6 +127,8 @@ def test_carries_are_drawn_from_the_stream_of_the_layer_the_call_or_the_cell():
     assert own.rngs is None
     own(X)
     assert cell.rngs.count[...] == 2
+    with pytest.raises(NotImplementedError, match=r"does not define initialize_carry"):
+        nnx.RNNCellBase().initialize_carry((B, D), carry_init=jax.nn.initializers.ones)
     ones = cell.initialize_carry((B, D), carry_init=jax.nn.initializers.ones)
     np.testing.assert_array_equal(ones[0], jnp.ones((B, H)))
     layer(X, initial_carry=ones)

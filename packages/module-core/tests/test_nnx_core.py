@@ -97,7 +97,7 @@ class TestVariable:
     def test_copies_are_other_places(self):
         v = nnx.Param(jnp.ones(2), unit="volt")
         for other in (v.copy(), copy.deepcopy(v), pickle.loads(pickle.dumps(v))):
-            assert type(other) is nnx.Param
+            assert type(other) is other.var_type is nnx.Param
             assert other.unit == "volt"
             other.value = jnp.zeros(2)
         assert v.value.tolist() == [1.0, 1.0]

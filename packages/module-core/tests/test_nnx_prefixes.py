@@ -143,3 +143,16 @@ def test_a_shard_map_of_nothing():
 
     count(m)
     assert float(m.calls[...]) == 1.0
+
+
+def test_a_prefix_is_looked_up_for_one_variable():
+    param, state = nnx.Param(1), nnx.BatchStat(1)
+    for cls in (nnx.StateAxes, nnx.StateSharding):
+        prefix = cls({nnx.PathContains("a"): 1, nnx.Param: 0})
+        assert prefix.map_prefix(("a",), state) == 1
+        assert prefix.map_prefix(("b",), param) == 0
+        with pytest.raises(ArgumentError, match=r"found for b, BatchStat"):
+            prefix.map_prefix(("b",), state)
+    diff = nnx.DiffState(0, nnx.Param)
+    assert diff.map_prefix(("a",), param)
+    assert not diff.map_prefix(("a",), state)

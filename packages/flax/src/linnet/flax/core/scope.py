@@ -1,4 +1,6 @@
-"""The names of `flax.core.scope`."""
+"""The names of `flax.core.scope`, and the checks of arguments that other libraries call."""
+
+from collections.abc import Mapping as _Mapping
 
 from linnet.flax.ids import uuid as uuid
 from linnet.linen.module import CollectionFilter as CollectionFilter
@@ -25,6 +27,7 @@ from linnet.module_core.linen.filters import intersect_filters as intersect_filt
 from linnet.module_core.linen.filters import is_filter_empty as is_filter_empty
 from linnet.module_core.linen.filters import subtract_filters as subtract_filters
 from linnet.module_core.linen.rng import LazyRng as LazyRng
+from linnet.module_core.linen.rng import is_key as _is_key
 from linnet.module_core.linen.scope_methods import no_flag as no_flag
 from linnet.module_core.typing import Array as Array
 from linnet.module_core.typing import Collection as Collection
@@ -35,3 +38,23 @@ from linnet.struct import freeze as freeze
 from linnet.struct import unfreeze as unfreeze
 
 Filter = CollectionFilter
+
+
+def _is_valid_rng(rng: object) -> bool:
+    return isinstance(rng, LazyRng) or _is_key(rng)
+
+
+def _is_valid_rngs(rngs: object) -> bool:
+    return isinstance(rngs, _Mapping) and all(
+        isinstance(stream, str) and _is_valid_rng(rng) for stream, rng in rngs.items()
+    )
+
+
+def _is_valid_collection(col: object) -> bool:
+    return isinstance(col, _Mapping) and all(isinstance(name, str) for name in col)
+
+
+def _is_valid_variables(variables: _Mapping[str, object]) -> bool:
+    return all(
+        isinstance(name, str) and _is_valid_collection(col) for name, col in variables.items()
+    )

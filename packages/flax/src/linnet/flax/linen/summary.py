@@ -1,4 +1,39 @@
-"""The names of `flax.linen.summary`."""
+"""The names of `flax.linen.summary`, and the table as rows, which other libraries lay out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable as _Callable
+from dataclasses import dataclass as _dataclass
+
+from jax import ShapeDtypeStruct as _ArrayRepresentation  # noqa: F401  (kauldron)
 
 from linnet.linen.summary import *  # noqa: F403
+from linnet.module_core.linen import DenyList as _DenyList
+from linnet.module_core.linen import Module as _Module
+from linnet.module_core.linen import summary as _summary
+from linnet.module_core.linen.recording import Costs as _Costs
 from linnet.module_core.linen.rng import LazyRng as LazyRng
+
+
+@_dataclass
+class _ObjectRepresentation:
+    """What a value other than an array is wrapped in by Flax. Rows of Linnet have text instead."""
+
+    obj: object
+
+
+def _get_module_table(
+    module: _Module,
+    depth: int | None,
+    show_repeated: bool,
+    compute_flops: bool,
+    compute_vjp_flops: bool,
+) -> _Callable[..., _summary.Table]:
+    """A function that returns the rows of `tabulate` for a call, which is passed as to `init`."""
+    costs = _Costs(compute_flops, compute_vjp_flops, depth, show_repeated)
+
+    def rows(rngs: object, *args: object, **kwargs: object) -> _summary.Table:
+        mutable = kwargs.pop("mutable", _DenyList("intermediates"))
+        return _summary.table(module, rngs, args, kwargs, mutable=mutable, costs=costs)
+
+    return rows

@@ -84,6 +84,11 @@ class Conv(Module):
     conv_general_dilated_cls: Callable[[], ConvGeneralDilated] | None = None
     promote_dtype: PromoteDtype = promote_dtype
 
+    @property
+    def shared_weights(self) -> bool:
+        """True: one kernel serves every position."""
+        return True
+
     @compact
     def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the convolution.

@@ -72,6 +72,11 @@ class ConvLocal(Module):
     conv_general_dilated_cls: Callable[[], ConvGeneralDilated] | None = None
     promote_dtype: PromoteDtype = promote_dtype
 
+    @property
+    def shared_weights(self) -> bool:
+        """False: each position has its own kernel."""
+        return False
+
     @compact
     def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the convolution.

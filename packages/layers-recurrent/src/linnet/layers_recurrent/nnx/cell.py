@@ -44,13 +44,18 @@ class RNNCellBase(Layer):
     """
 
     def initialize_carry(
-        self, input_shape: tuple[int, ...], rngs: Rngs | RngStream | None = None
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Rngs | RngStream | None = None,
+        carry_init: Initializer | None = None,
     ) -> Carry:
         """Makes the carry before the first step.
 
         Args:
           input_shape: the shape of one step's inputs.
           rngs: streams, of which 'carry' is used, or one stream.
+          carry_init: initializer; None for the cell's. `RNN` doesn't pass it, so a cell without
+            initializers may leave it out.
 
         Returns:
           The carry.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ...errors import ArgumentError, ArgumentTypeError, counted
 from ...records import Record
 from ...tracebacks import entry
-from ..filters import Filter
+from ..filters import Filter, to_predicate
 from ..structure.bundle import Hole
 from ..structure.effect import Inside
 from ..structure.states import Path, State, from_flat_state, to_flat_state
@@ -47,6 +47,10 @@ class DiffState(Record):
 
     def __init__(self, argnum: int, filter: Filter) -> None:
         vars(self).update(argnum=argnum, filter=filter)
+
+    def map_prefix(self, path: Path, variable: object) -> bool:
+        """Whether a variable at a path of its module passes the filter."""
+        return to_predicate(self.filter)(path, variable)
 
 
 class Chosen(FilterMapping):

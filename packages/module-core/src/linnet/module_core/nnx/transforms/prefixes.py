@@ -90,6 +90,14 @@ class FilterMapping:
             )
         return self._specs[index]
 
+    def map_prefix(self, path: Path, variable: object) -> Any:
+        """The spec of a variable at a path of its module.
+
+        Raises:
+          ArgumentError: the variable passes no filter.
+        """
+        return self.spec_of(path, variable)
+
     def find(self, path: Path, leaf: object) -> Any:
         """The spec of a leaf, or None if it passes no filter."""
         index = first_passing(self._predicates, path, leaf)

@@ -104,6 +104,11 @@ class Variable(Operators[A], Generic[A]):
         )
         _register(cls)
 
+    @property
+    def var_type(self) -> type[Variable[A]]:
+        """The variable's class."""
+        return type(self)
+
     # The value.
 
     @property
