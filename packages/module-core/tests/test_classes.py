@@ -188,8 +188,48 @@ def test_post_init_may_prepare_fields_but_calls_super():
 
     with pytest.raises(IncorrectPostInitOverrideError, match="Forgot"):
         Forgot().apply({})
-    with pytest.raises(IncorrectPostInitOverrideError, match="Forgot"):
-        Forgot()()
+    assert Forgot()() == 1  # it needs nothing that __post_init__ makes
+
+
+def test_an_init_that_makes_nothing():
+    """Libraries have such a layer, which takes the place of another one."""
+
+    class Identity(Module):
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def __call__(self, x):
+            return self.same(x)
+
+        def same(self, x):
+            return x
+
+        @compact
+        def within(self):
+            pass
+
+        def variable_of(self):
+            return self.param("w", lambda key: 1)
+
+    class Net(Module):
+        norm: type
+
+        @compact
+        def __call__(self, x):
+            return self.norm(3, name="norm")(x) + self.param("w", lambda key: 1)
+
+    net = Net(Identity)
+    assert net.init_with_output(jax.random.key(0), 2) == (3, {"params": {"w": 1}})
+    assert "Net" in net.tabulate(jax.random.key(0), 2)
+    for use in (
+        lambda: Identity().apply({}, 1),
+        lambda: Identity().within(),
+        lambda: Identity().variable_of(),
+        lambda: Identity().scope,
+        lambda: Identity.__call__(3, 1),
+    ):
+        with pytest.raises((IncorrectPostInitOverrideError, TypeError), match="Identity"):
+            use()
 
 
 def test_properties_run_setup_and_name_what_is_missing():

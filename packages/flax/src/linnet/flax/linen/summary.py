@@ -8,6 +8,7 @@ from dataclasses import dataclass as _dataclass
 from jax import ShapeDtypeStruct as _ArrayRepresentation  # noqa: F401  (kauldron)
 
 from linnet.linen.summary import *  # noqa: F403
+from linnet.module_core.linen import CollectionFilter as _CollectionFilter
 from linnet.module_core.linen import DenyList as _DenyList
 from linnet.module_core.linen import Module as _Module
 from linnet.module_core.linen import summary as _summary
@@ -32,8 +33,12 @@ def _get_module_table(
     """A function that returns the rows of `tabulate` for a call, which is passed as to `init`."""
     costs = _Costs(compute_flops, compute_vjp_flops, depth, show_repeated)
 
-    def rows(rngs: object, *args: object, **kwargs: object) -> _summary.Table:
-        mutable = kwargs.pop("mutable", _DenyList("intermediates"))
+    def rows(
+        rngs: object,
+        *args: object,
+        mutable: _CollectionFilter = _DenyList("intermediates"),
+        **kwargs: object,
+    ) -> _summary.Table:
         return _summary.table(module, rngs, args, kwargs, mutable=mutable, costs=costs)
 
     return rows

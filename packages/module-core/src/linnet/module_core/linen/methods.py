@@ -199,7 +199,9 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(self: Any, /, *args: object, **kwargs: object) -> object:
         state = self.__dict__.get("_state") if hasattr(self, "__dict__") else None
         if state is None:
-            raise _not_a_module(self, fun)
+            if needs_scope or is_setup or not is_module(self):
+                raise _not_a_module(self, fun)
+            return _run_unfinished(self, fun, args, kwargs)
         scope = self.__dict__["scope"]
         if scope is None:
             if needs_scope:
@@ -288,6 +290,21 @@ def _run(
         stack.pop()
         if outermost:
             state.end_compact()
+
+
+def _run_unfinished(
+    self: Module, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> object:
+    """Runs a method that isn't compact of an instance whose constructor did not finish.
+
+    Libraries have layers whose `__init__` only discards arguments and whose call returns its input.
+    They have no parent and no variables; whatever needs these raises the error of `not_made`.
+    """
+    context.stack.append(self)
+    try:
+        return fun(self, *args, **kwargs)
+    finally:
+        context.stack.pop()
 
 
 def _operation_name(module: Module, method: str) -> str:
