@@ -15,6 +15,8 @@ from linnet.module_core.linen import summary as _summary
 from linnet.module_core.linen.recording import Costs as _Costs
 from linnet.module_core.linen.rng import LazyRng as LazyRng
 
+_MADE_BY_INIT = _DenyList("intermediates")
+
 
 @_dataclass
 class _ObjectRepresentation:
@@ -36,7 +38,7 @@ def _get_module_table(
     def rows(
         rngs: object,
         *args: object,
-        mutable: _CollectionFilter = _DenyList("intermediates"),
+        mutable: _CollectionFilter = _MADE_BY_INIT,
         **kwargs: object,
     ) -> _summary.Table:
         return _summary.table(module, rngs, args, kwargs, mutable=mutable, costs=costs)
