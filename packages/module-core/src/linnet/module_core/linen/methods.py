@@ -201,7 +201,7 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
         if state is None:
             if needs_scope or is_setup or not is_module(self):
                 raise _not_a_module(self, fun)
-            return _run_unfinished(self, fun, args, kwargs)
+            return _run_unfinished(self, fun, *args, **kwargs)
         scope = self.__dict__["scope"]
         if scope is None:
             if needs_scope:
@@ -293,7 +293,7 @@ def _run(
 
 
 def _run_unfinished(
-    self: Module, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    self: Module, fun: Callable[..., object], /, *args: object, **kwargs: object
 ) -> object:
     """Runs a method that isn't compact of an instance whose constructor did not finish.
 
