@@ -35,7 +35,7 @@ class Options(TypedDict, total=False):
     Attributes:
       devices: the number of devices per process; by default, `DEVICES`.
       joins: whether the program joins the group itself. Otherwise, it runs as in a single process.
-      environment: further variables. In these and in the arguments, {coordinator}, {count} and
+      environment: additional variables. In these and in the arguments, {coordinator}, {count} and
         {index} are replaced.
     """
 
