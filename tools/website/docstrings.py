@@ -1,13 +1,14 @@
 """Explains Linnet's docstrings to griffe, the tool that reads them for the API pages.
 
-Five things that it doesn't know:
+Six things that it doesn't know:
 
 - Linen's modules are dataclasses by inheritance: their fields are the constructor's parameters
   (`releasing.constructors`).
 - `scale, bias: ...` among the arguments describes two of them.
 - An example (`>>>`) is code wherever it occurs.
 - A name in backticks that is described somewhere becomes a link.
-- An asterisk in a shape, such as [*batch, features], is an asterisk.
+- An asterisk in a shape, such as [*batch, features], or in a pattern is an asterisk.
+- A private name says nothing to readers: in a signature, its value does.
 
 A path such as `functional.layer_norm` or `linnet.struct.field` that leads nowhere is a warning, and
 therefore an error in the strict build.
@@ -37,8 +38,10 @@ SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields):$")
 SEVERAL = re.compile(r"^  (\*{0,2}\w+(?:, \*{0,2}\w+)+): (.*)$")
 NAMES_ALONE = re.compile(r"^  \w+(?:, \w+)*,$")
 ITEM = re.compile(r"^\s*[-*] ")
-# In [*batch, features] or "*.bias", outside backticks, Markdown would see the start of emphasis.
-ASTERISK = re.compile(r"(`[^`]*`)|(?:(?<=[\[(\"])|(?<=, ))\*(?=[\w.])")
+# In [*batch, features], "*.bias" or "head*", outside backticks, Markdown would see emphasis.
+ASTERISK = re.compile(r"(`[^`]*`)|(?:(?<=[\[(\"])|(?<=, ))\*(?=[\w.])|(?<=\w)\*(?=\")")
+PRIVATE = re.compile(r"(?<![\w.'\"])_[A-Za-z]\w*")
+UNION = re.compile(r" \| _[A-Z]\w*")
 NAME = re.compile(r"(?<![\[`\w])`([A-Za-z_][\w.]*)(\(\))?`(?![`\]])")
 FACADES = {"nn": "linnet.linen", "linen": "linnet.linen", "nnx": "linnet.nnx"}
 
@@ -50,8 +53,7 @@ class Linnet(griffe.Extension):
         """Processes everything below `pkg`."""
         add_constructors(pkg)
         for obj in list(_everything(pkg)):
-            if isinstance(obj, griffe.Class):
-                _show_no_private_default(obj)
+            _show_no_private_names(obj)
         for obj in list(_everything(pkg)):
             if obj.docstring is not None:
                 obj.docstring.value = rewritten(obj.docstring.value, obj)
@@ -67,13 +69,34 @@ def _everything(obj: griffe.Object) -> Any:
             yield from _everything(member)
 
 
-def _show_no_private_default(cls: griffe.Class) -> None:
-    """Shows private defaults of a constructor as None: both mean "not given"."""
-    constructor = cls.members.get("__init__")
-    if isinstance(constructor, griffe.Function):
-        for parameter in constructor.parameters:
-            if str(parameter.default).startswith("_"):
-                parameter.default = "None"
+def _show_no_private_names(obj: griffe.Object) -> None:
+    """Replaces private names in signatures and values.
+
+    A default is replaced by its value, or by `...` if that is private, too: for example a mark of
+    an argument that wasn't given, which a constructor shows as None. In an annotation, a private
+    class is left out of a union, and an alias is replaced by what it is.
+    """
+    if isinstance(obj, griffe.Attribute) and PRIVATE.search(str(obj.value or "")):
+        obj.value = None
+    for parameter in obj.parameters if isinstance(obj, griffe.Function) else ():
+        default = str(parameter.default)
+        if PRIVATE.match(default):
+            none = "None" if obj.name == "__init__" else "..."
+            parameter.default = _value(default, obj) or none
+        annotation = str(parameter.annotation)
+        shown = PRIVATE.sub(lambda m: _value(m[0], obj) or m[0], UNION.sub("", annotation))
+        if shown != annotation:
+            parameter.annotation = shown
+
+
+def _value(name: str, obj: griffe.Object) -> str:
+    """The value of a private name of a module, if a reader understands it."""
+    found = obj.module.members.get(name)
+    if isinstance(found, griffe.Alias):  # `from jax.sharding import Mesh as _Mesh`
+        return found.target_path.rpartition(".")[2]
+    value = str(found.value or "") if isinstance(found, griffe.Attribute) else ""
+    hidden = PRIVATE.search(value) or value == "object()" or "TypeVar(" in value
+    return "" if hidden else value
 
 
 def _know_errors(obj: griffe.Object) -> None:

@@ -31,6 +31,9 @@ SHOWN = (".md", ".svg", ".png", ".ipynb")
 INCLUDED = re.compile(r"^<!-- README\.md: (.*) -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|#|mailto:)([^()\s]+)\)")
 SOURCE = '<details class="mkdocstrings-source"'
+CELL = re.compile(r"^<td.*</td>$", re.MULTILINE)
+LONG = re.compile(r"(?<=<code>)[^<]{20,}(?=</code>)")
+BREAK = re.compile(r"(?<=\w)(?=\.[a-z])|(?<=\()(?=\w)")
 FENCE = re.compile(r"(^(```+|~~~+).*?^\2\s*?$)", re.MULTILINE | re.DOTALL)
 
 
@@ -72,7 +75,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Leaves methods out of the table of contents of API pages, and parts out of the changelogs'.
 
-    Sources, which mkdocstrings shows folded, aren't searched: they contain too many names.
+    Sources, which mkdocstrings shows folded, aren't searched: they contain too many names. Long
+    code in a table may break before a dot or after a bracket.
     """
     if page.file.src_uri == "changelogs.md":
         for item in _items(page.toc.items):
@@ -83,6 +87,7 @@ def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files
         for item in _items(page.toc.items):
             if item.id in described:
                 item.children = []
+    html = CELL.sub(lambda m: LONG.sub(lambda c: BREAK.sub("<wbr>", c[0]), m[0]), html)
     return html.replace(SOURCE, f"{SOURCE} data-search-exclude")
 
 

@@ -22,6 +22,8 @@ from workspace import ROOT, Package
 
 # In searches, guides and the pages in docs/api come first.
 LOWER = "---\nsearch: {boost: 0.2}\n---\n\n"
+# A program's lines are up to 100 characters long: they fit where a table of contents would be.
+WIDE = LOWER.replace("---\n\n", "hide: [toc]\n---\n\n")
 EXAMPLES = ROOT / "docs" / "examples"
 
 
@@ -149,7 +151,7 @@ def _program(path: Path) -> str:
     """A program's page: its docstring, and its source."""
     text = path.read_text(encoding="utf-8")
     doc = ast.get_docstring(ast.parse(text)) or ""
-    return f"{LOWER}# {path.stem}.py\n\n{_prose(doc)}\n\n## Source\n\n```py\n{text.rstrip()}\n```\n"
+    return f"{WIDE}# {path.stem}.py\n\n{_prose(doc)}\n\n## Source\n\n```py\n{text.rstrip()}\n```\n"
 
 
 # Changelogs.

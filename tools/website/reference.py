@@ -115,12 +115,12 @@ def _lines(name: str, level: int, alone: bool) -> Iterator[str]:
     home = site_api.resolve(path)
     if home is None:
         of_jax = site_api.external(path)
-        yield f"{'#' * level} `{name}` {{ #{path} }}\n"
+        yield f"{'#' * level} {name} {{ .doc .doc-heading #{path} }}\n"
         yield f"This is jax's own [`{of_jax}`]({JAX}/{of_jax}.html).\n"
     elif described()[home] != name and not alone:  # no heading: searches would find it first
         yield f"[](){{#{path}}}`{name}` is [`{described()[home]}`][{home}].\n"
     elif described()[home] != name:
-        yield f"{'#' * level} `{name}` {{ #{path} }}\n"
+        yield f"{'#' * level} {name} {{ .doc .doc-heading #{path} }}\n"
         yield f"{site_api.summary(home)} It is [`{described()[home]}`][{home}].\n"
     else:
         others = [p for p in site_api.api().others.get(home, []) if p not in _with_lines()]

@@ -55,7 +55,7 @@ def pages(query: str, file: Path = INDEX) -> list[str]:
 
 
 def sections(query: str, file: Path = INDEX) -> list[str]:
-    """The best section of each page that a query finds: `guides/faq/#where-is-fit`."""
+    """The best section of each page that a query finds: `guides/faq/#how-do-i-stop-early`."""
     from lunr.stop_word_filter import WORDS
 
     index, separator = _index(file)

@@ -14,7 +14,7 @@ from linnet.layers_linear import functional, linen
 from linnet.layers_linear.functional._staged import is_staged
 
 X = jnp.linspace(-3.0, 3.0, 24).reshape(2, 3, 4)
-ACTIVATIONS = ["gelu", "logsumexp", "relu", "relu6", "softmax"]
+ACTIVATIONS = functional.activation.__all__
 each = pytest.mark.parametrize("name", ACTIVATIONS)
 
 
@@ -88,10 +88,13 @@ def test_options(name, options):
 def test_is_a_function_like_jax_s(name):
     ours, jaxs = getattr(functional, name), getattr(jax.nn, name)
     assert pickle.loads(pickle.dumps(ours)) is ours
-    assert inspect.signature(ours) == inspect.signature(jaxs)
+    parameters = [
+        [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
+        for f in (ours, jaxs)
+    ]
+    assert parameters[0] == parameters[1]
     assert ours.__name__ == name
-    assert ours.__doc__ == jaxs.__doc__
-    first = next(iter(inspect.signature(ours).parameters))
+    first = parameters[0][0][0]
     np.testing.assert_array_equal(ours(**{first: X}), jaxs(X))
 
 

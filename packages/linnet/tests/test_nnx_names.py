@@ -133,7 +133,7 @@ def test_activations_are_jax_s():
     for name in activations:
         ours = getattr(nnx, name)
         jaxs = getattr(jax.nn, name)
-        assert inspect.signature(ours) == inspect.signature(jaxs)
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(jaxs).parameters)
         assert (ours is jaxs) == (name not in RECORDED_ONCE)
         if name in RECORDED_ONCE:
             np.testing.assert_array_equal(ours(x), jaxs(x))

@@ -41,12 +41,11 @@ def _recorder() -> type:
     return seen[0]
 
 
-def recorded_once(function: Callable[P, R], module: str) -> Callable[P, R]:
+def recorded_once(function: Callable[P, R]) -> Callable[P, R]:
     """`function` of one array, recorded once for each of its shapes and its other arguments.
 
     Args:
       function: takes an array first; if other arguments are arrays too, nothing is recorded.
-      module: the module in which the result is assigned to `function`'s name, for pickling.
     """
     call: Callable[..., R] = function
 
@@ -59,8 +58,6 @@ def recorded_once(function: Callable[P, R], module: str) -> Callable[P, R]:
                 return replay(args[0])
         return call(*args, **kwargs)
 
-    wrapper.__module__ = module
-    wrapper.__qualname__ = wrapper.__name__
     return wrapper
 
 
