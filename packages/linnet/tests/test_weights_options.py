@@ -341,6 +341,176 @@ def test_blocks(name, prefix):
     identical(to_torch(block), state_dict)
 
 
+class Transformer(nnx.Module):
+    """PyTorch's `Transformer` with one layer in the encoder."""
+
+    def __init__(self, layers, **options):
+        self.encoder = nnx.Module()
+        self.decoder = nnx.Module()
+        for half, count in ((self.encoder, 1), (self.decoder, layers)):
+            half.layers = nnx.List([Layer(half is self.decoder, **options) for _ in range(count)])
+            half.norm = nnx.LayerNorm(8, **options["norm"], rngs=rngs)
+
+    def __call__(self, source, target):
+        for layer in self.encoder.layers:
+            source = layer(source)
+        memory = self.encoder.norm(source)
+        for layer in self.decoder.layers:
+            target = layer(target, memory)
+        return self.decoder.norm(target)
+
+
+class Layer(nnx.Module):
+    """A layer of it: `norm_first`, `bias`, `activation` and `layer_norm_eps` as in PyTorch."""
+
+    def __init__(self, cross, act, norm, norm_first, use_bias):
+        heads = partial(
+            nnx.MultiHeadAttention, 2, 8, decode=False, use_bias=use_bias, rngs=rngs
+        )
+        self.self_attn, self.multihead_attn = heads(), heads() if cross else None
+        self.linear1 = nnx.Linear(8, 16, use_bias=use_bias, rngs=rngs)
+        self.linear2 = nnx.Linear(16, 8, use_bias=use_bias, rngs=rngs)
+        for i in range(2 + cross):
+            setattr(self, f"norm{i + 1}", nnx.LayerNorm(8, **norm, rngs=rngs))
+        self.act, self.norm_first = act, norm_first
+
+    def __call__(self, x, memory=None):
+        mlp = lambda x: self.linear2(self.act(self.linear1(x)))  # noqa: E731
+        parts = [partial(self.self_attn, is_causal=False), mlp]
+        if memory is not None:
+            parts.insert(1, lambda x: self.multihead_attn(x, memory))
+        for i, part in enumerate(parts):
+            norm = getattr(self, f"norm{i + 1}")
+            x = x + part(norm(x)) if self.norm_first else norm(x + part(x))
+        return x
+
+
+TRANSFORMERS = {
+    "transformer": (
+        2,
+        {
+            "act": partial(nnx.gelu, approximate=False),
+            "norm": {"epsilon": 1e-5},
+            "norm_first": True,
+            "use_bias": True,
+        },
+        as_is,
+    ),
+    "transformer_seq": (
+        1,
+        {
+            "act": nnx.relu,
+            "norm": {"epsilon": 1e-3, "use_bias": False},
+            "norm_first": False,
+            "use_bias": False,
+        },
+        swapped,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers(name):
+    """`batch_first=False` has the time first."""
+    layers, options, before = TRANSFORMERS[name]
+    state_dict, inputs, outputs = case(name)
+    model = from_torch(Transformer(layers, **options), state_dict)
+    near(before(run(model, *map(before, inputs))), outputs[0], 1e-5, 1e-5)
+    identical(to_torch(model, like=state_dict), state_dict)
+
+
+class AddedKey(nnx.Module):
+    """PyTorch's `MultiheadAttention(add_bias_kv=True)`: one more key and value, learned."""
+
+    def __init__(self, features):
+        self.bias_k = nnx.Param(jnp.zeros((1, 1, features)))
+        self.bias_v = nnx.Param(jnp.zeros((1, 1, features)))
+
+    def __call__(self, query, key, value, mask=None):
+        batch, _, heads, depth = key.shape
+        more = [
+            jnp.broadcast_to(x.reshape(1, 1, heads, depth), (batch, 1, heads, depth))
+            for x in (self.bias_k[...], self.bias_v[...])
+        ]
+        key, value = (jnp.concatenate(x, axis=1) for x in zip((key, value), more, strict=True))
+        if mask is not None:
+            mask = jnp.pad(mask, [(0, 0)] * 3 + [(0, 1)], constant_values=True)
+        return nnx.dot_product_attention(query, key, value, mask=mask)
+
+
+class ProjectedLSTMCell(nnx.RNNCellBase):
+    """PyTorch's `LSTM(proj_size=...)`: the hidden state is a product of o · tanh(c)."""
+
+    def __init__(self, features, hidden, projected):
+        self.hidden, self.projected = hidden, projected
+        self.weight_ih = nnx.Param(jnp.zeros((4 * hidden, features)))
+        self.weight_hh = nnx.Param(jnp.zeros((4 * hidden, projected)))
+        self.weight_hr = nnx.Param(jnp.zeros((projected, hidden)))
+        self.bias_ih = nnx.Param(jnp.zeros(4 * hidden))
+        self.bias_hh = nnx.Param(jnp.zeros(4 * hidden))
+
+    def __call__(self, carry, x):
+        c, h = carry
+        gates = x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T + self.bias_hh
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        c = nnx.sigmoid(f) * c + nnx.sigmoid(i) * jnp.tanh(g)
+        h = (nnx.sigmoid(o) * jnp.tanh(c)) @ self.weight_hr.T
+        return (c, h), h
+
+    def initialize_carry(self, input_shape, rngs=None):
+        batch = input_shape[:-1]
+        return jnp.zeros((*batch, self.hidden)), jnp.zeros((*batch, self.projected))
+
+    @property
+    def num_feature_axes(self):
+        return 1
+
+
+class Bilinear(nnx.Module):
+    def __init__(self, m, n, k):
+        self.weight, self.bias = nnx.Param(jnp.zeros((k, m, n))), nnx.Param(jnp.zeros(k))
+
+    def __call__(self, x, y):
+        return jnp.einsum("...m,kmn,...n->...k", x, self.weight[...], y) + self.bias
+
+
+class MeanOfBag(nnx.Embed):
+    """PyTorch's `EmbeddingBag(mode="mean", padding_idx=0)`."""
+
+    def __call__(self, tokens):
+        return super().__call__(tokens).mean(axis=1, where=(tokens != 0)[..., None])
+
+
+# The modules that docs/guides/torch_weights.md describes, as (module, names).
+OWN = {
+    "mha_biaskv": (
+        lambda: nnx.MultiHeadAttention(2, 8, decode=False, attention_fn=AddedKey(8), rngs=rngs),
+        {"bias_k": "attention_fn/bias_k", "bias_v": "attention_fn/bias_v"},
+    ),
+    "lstm_proj": (lambda: nnx.RNN(ProjectedLSTMCell(5, 7, 3)), {"{name}_l0": "cell/{name}"}),
+    "bilinear": (lambda: Bilinear(3, 4, 5), {}),
+    "embeddingbag": (lambda: MeanOfBag(9, 4, rngs=rngs), {}),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_modules_of_ones_own(name):
+    make, rename = OWN[name]
+    state_dict, inputs, outputs = case(name)
+    module = from_torch(make(), state_dict, rename=rename)
+    near(run(module, *inputs), outputs[0], 1e-5, 1e-5)
+    identical(to_torch(module, like=state_dict, rename=rename), state_dict)
+
+
+def test_limited_embeddings():
+    """`Embedding(max_norm=m, padding_idx=0)`: the limit applies to the rows before they load."""
+    state_dict, [tokens], [expected] = case("embedding_maxnorm")
+    rows = state_dict["weight"]
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    limited = {"weight": rows * np.minimum(1, 0.4 / lengths)}
+    near(from_torch(nnx.Embed(7, 4, rngs=rngs), limited)(tokens), expected, 1e-5)
+
+
 # What has no counterpart, by name.
 REFUSED = {
     "lstm_proj": (lambda: nnx.RNN(nnx.LSTMCell(5, 7, rngs=rngs)), "no place for weight_hr_l0"),
