@@ -88,12 +88,14 @@ HARMLESS = (
     *("mask_time_*", "mask_feature_*", "apply_spec_augment", "*aux_*", "router_*"),
     *("gradient_checkpointing", "seq_aux", "output_router_logits", "num_nextn_predict_layers"),
     *("ctc_*", "diversity_loss_weight", "contrastive_*", "num_negatives", "classifier_proj_size"),
+    "num_ctc_classes",
     *("*codevector*", "tdnn_*", "xvector_*", "adapter_kernel_size", "adapter_stride"),
     *("num_adapter_layers", "output_hidden_size"),
     # Rounding, and how the work is divided.
     *("pretraining_tp", "slow_but_exact", "*_fp32", "reorder_and_upcast_attn", "*_fusion"),
     *("chunk_size_*", "*attn_impl*", "ep_size", "attn_uses_sequence_id", "offset_alibi"),
     *("skip_bias_add*", "use_flash*", "fused_*", "use_memory_efficient*"),
+    *("deterministic_flash_attn", "reference_compile", "repad_logits_*", "sparse_pred*"),
     # Inputs, outputs and generated texts.
     *("*_token_id", "*token_ids", "*id2label", "*label2id", "*num_labels", "_num_labels"),
     *("output_*", "return_dict*", "use_cache", "prefix", "*suppress_tokens", "begin_suppress*"),

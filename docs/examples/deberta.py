@@ -1,10 +1,11 @@
-"""DeBERTa V2 or V3 from a Hugging Face checkpoint: attention by content and by distance.
+"""DeBERTa V1 to V3 from a Hugging Face checkpoint: attention by content and by distance.
 
     python docs/examples/deberta.py [CHECKPOINT]
 
-CHECKPOINT is a folder with the config.json and model.safetensors of a DeBERTa V2 (He et al. 2020,
-arXiv:2006.03654) or V3 (arXiv:2111.09543), which has the same layers. If it is omitted, a tiny
-model with random weights is loaded. The logit of a query i and a key j is a sum of three products:
+CHECKPOINT is a folder with the config.json and model.safetensors of a DeBERTa V1 or V2 (He et al.
+2020, arXiv:2006.03654) or V3 (arXiv:2111.09543), which has the layers of V2. If it is omitted, a
+tiny model with random weights is loaded. The logit of a query i and a key j is the sum of three
+products:
 
     q(xᵢ)·k(xⱼ) + q(xᵢ)·k(r) + q(r)·k(xⱼ)        r: the embedding of the distance i - j
 
@@ -41,11 +42,15 @@ NAMES = {  # PyTorch's names, and ours
     ".query_proj": "query",
     ".key_proj": "key",
     ".value_proj": "value",
-    ".pos_key_proj": "key_of_distance",
-    ".pos_query_proj": "query_of_distance",
+    **dict.fromkeys((".pos_key_proj", ".pos_proj"), "key_of_distance"),
+    **dict.fromkeys((".pos_query_proj", ".pos_q_proj"), "query_of_distance"),
+    ".in_proj": "query_key_value",  # V1 has one matrix, and no bias of the keys
+    ".q_bias": "query.bias",
+    ".v_bias": "value.bias",
     **bert.NAMES,
 }
 IGNORED = ["cls.*", "lm_predictions.*", "mask_predictions.*", "*.position_ids"]
+FAMILIES = ("deberta", "deberta-v2")
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -69,7 +74,8 @@ class Attention(nnx.MultiHeadAttention):
         self.query_of_distance: Any = None
         if not config.get("share_att_key", False):
             linear = partial(nnx.LinearGeneral, width, (heads, depth), rngs=rngs)
-            self.key_of_distance = linear() if "c2p" in self.kinds else None
+            biased = config["model_type"] != "deberta"
+            self.key_of_distance = linear(use_bias=biased) if "c2p" in self.kinds else None
             self.query_of_distance = linear() if "p2c" in self.kinds else None
 
     def attend(
@@ -183,10 +189,15 @@ class Deberta(nnx.Module):
 def bucket(apart: np.ndarray, buckets: int, farthest: int) -> np.ndarray:
     """Distances as they are up to half the number of buckets, and then by their logarithm."""
     middle = buckets // 2
-    if buckets <= 0:
-        return apart
     far = np.abs(apart) > middle
+    if buckets <= 0 or not far.any():
+        return apart
     size = np.where(far, np.abs(apart), middle) / middle
+    if farthest <= middle + 1:
+        raise ValueError(
+            f"config.json has position_buckets = {buckets}, and max_relative_positions must be"
+            f" greater than {middle + 1}, got {farthest}."
+        )
     growth = math.log((farthest - 1) / middle)
     logarithmic = np.ceil(np.log(size) / growth * (middle - 1)) + middle
     return np.where(far, logarithmic * np.sign(apart), apart).astype(int)
@@ -199,7 +210,7 @@ def load_model(folder: Path) -> Deberta:
 
 def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> Deberta:
     """The model with these values."""
-    known = Config({"layer_norm_eps": 1e-7, **config}, "deberta.py", ["deberta-v2"])
+    known = Config({"layer_norm_eps": 1e-7, **config}, "deberta.py", FAMILIES)
     model = nnx.eval_shape(lambda: Deberta(known, tensors, rngs=nnx.Rngs(0)))
     known.check()
     return from_torch(model, tensors, rename=NAMES, ignore=IGNORED)

@@ -1,9 +1,10 @@
-"""A ResNet from a Hugging Face checkpoint: loaded, checked, and adapted to other images.
+"""A ResNet or RegNet from a Hugging Face checkpoint: loaded, checked, and adapted to other images.
 
     python docs/examples/resnet.py [CHECKPOINT]
 
 CHECKPOINT is a folder with config.json and model.safetensors, of a network with basic blocks (such
-as ResNet-18) or bottlenecks (ResNet-50). If it is omitted, a tiny one with random weights is used.
+as ResNet-18) or bottlenecks (ResNet-50), or a RegNet X or Y, whose convolutions are in groups. If
+it is omitted, a tiny ResNet with random weights is used.
 The running statistics of its BatchNorm layers are loaded, too, and are used in evaluation.
 
 The program then replaces the last layer, and trains it alone to classify images by the direction of
@@ -32,11 +33,14 @@ from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
 NAMES = {  # PyTorch's names, and ours
-    "resnet.embedder.embedder": "stem",
+    **dict.fromkeys(("resnet.embedder.embedder", "regnet.embedder.embedder"), "stem"),
     "resnet.encoder.stages.{i}.layers": "stages/{i}",
+    "regnet.encoder.stages.{i}.layers": "stages/{i}",
     ".layer": "layers",
     ".convolution": "conv",
     ".normalization": "norm",
+    ".attention.0": "reduce",
+    ".attention.2": "expand",
     "classifier.1": "head",
 }
 
@@ -47,9 +51,18 @@ class Unit(nnx.Module):
     """A convolution without a bias, its normalization, and optionally an activation."""
 
     def __init__(
-        self, into: int, out: int, size: int, stride: int = 1, act: Any = None, *, rngs: nnx.Rngs
+        self,
+        into: int,
+        out: int,
+        size: int,
+        stride: int = 1,
+        act: Any = None,
+        groups: int = 1,
+        *,
+        rngs: nnx.Rngs,
     ) -> None:
         options: dict[str, Any] = {"padding": size // 2, "use_bias": False, "rngs": rngs}
+        options["feature_group_count"] = groups
         self.conv = nnx.Conv(into, out, (size, size), strides=stride, **options)
         self.norm = nnx.BatchNorm(out, epsilon=1e-5, momentum=0.9, rngs=rngs)
         self.act = act
@@ -60,13 +73,35 @@ class Unit(nnx.Module):
         return x if self.act is None else self.act(x)
 
 
+class SqueezeExcite(nnx.Module):
+    """A factor for each channel, from the means of all channels (arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, inner: int, *, rngs: nnx.Rngs) -> None:
+        self.reduce = nnx.Conv(channels, inner, (1, 1), rngs=rngs)
+        self.expand = nnx.Conv(inner, channels, (1, 1), rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C], as given."""
+        means = x.mean((1, 2), keepdims=True)
+        return x * nnx.sigmoid(self.expand(nnx.relu(self.reduce(means))))
+
+
 class Block(nnx.Module):
     """Two convolutions, or three with fewer channels within, added to the identity."""
 
     def __init__(self, config: Config, into: int, out: int, stride: int, *, rngs: nnx.Rngs) -> None:
         self.act = config.one_of("hidden_act", ACTIVATIONS)
         unit = partial(Unit, rngs=rngs)
-        if config.one_of("layer_type", ["bottleneck", "basic"]) == "bottleneck":
+        grouped = config["model_type"] == "regnet"  # all channels within, in groups
+        kinds = ["x", "y"] if grouped else ["bottleneck", "basic"]
+        kind = config.one_of("layer_type", kinds)
+        if grouped:
+            groups = max(1, out // config["groups_width"])
+            units: list[Any] = [unit(into, out, 1, act=self.act)]
+            units.append(unit(out, out, 3, stride, self.act, groups))
+            units += [SqueezeExcite(out, round(into / 4), rngs=rngs)] if kind == "y" else []
+            self.layers: nnx.List[Any] = nnx.List([*units, unit(out, out, 1)])
+        elif kind == "bottleneck":
             inner = out // 4
             early = config.get("downsample_in_bottleneck", False)  # as in the paper, not in PyTorch
             first, second = (stride, 1) if early else (1, stride)
@@ -91,14 +126,16 @@ class Block(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """Classifies images (He et al. 2015, arXiv:1512.03385)."""
+    """Classifies images: a ResNet (arXiv:1512.03385) or RegNet (arXiv:2003.13678)."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         into = config["embedding_size"]
         act = config.one_of("hidden_act", ACTIVATIONS)
-        self.stem = Unit(config["num_channels"], into, 7, 2, act, rngs=rngs)
+        self.pools = config["model_type"] == "resnet"
+        size = 7 if self.pools else 3
+        self.stem = Unit(config["num_channels"], into, size, 2, act, rngs=rngs)
         self.stages: nnx.List[Any] = nnx.List()
-        halves = config.get("downsample_in_first_stage", False)
+        halves = config.get("downsample_in_first_stage", not self.pools)
         for depth, out in zip(config["depths"], config["hidden_sizes"], strict=True):
             block = partial(Block, config, out=out, rngs=rngs)
             blocks = [block(into=into, stride=2 if halves else 1)]
@@ -109,7 +146,9 @@ class ResNet(nnx.Module):
 
     def features(self, images: jax.Array) -> jax.Array:
         """The features [B, C] of images [B, H, W, C]."""
-        x = nnx.max_pool(self.stem(images), (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        x = self.stem(images)
+        if self.pools:
+            x = nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         for stage in self.stages:
             for block in stage:
                 x = block(x)
@@ -127,7 +166,7 @@ def load_model(folder: Path) -> ResNet:
 
 def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> ResNet:
     """The model with these values, in evaluation mode."""
-    known = Config(config, "resnet.py", ["resnet"])
+    known = Config(config, "resnet.py", ["resnet", "regnet"])
     model = nnx.eval_shape(lambda: ResNet(known, rngs=nnx.Rngs(0)))
     known.check()
     model.eval()

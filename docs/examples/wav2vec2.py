@@ -1,10 +1,11 @@
-"""wav2vec 2.0 and HuBERT from a Hugging Face checkpoint: features of speech, and its letters.
+"""wav2vec 2.0, HuBERT and WavLM from a Hugging Face checkpoint: features and letters of speech.
 
     python docs/examples/wav2vec2.py [CHECKPOINT]
 
 CHECKPOINT is a folder with the config.json and model.safetensors of a wav2vec 2.0 (Baevski et al.
-2020, arXiv:2006.11477) or a HuBERT (Hsu et al. 2021, arXiv:2106.07447). If it is omitted, a tiny
-model with random weights is loaded. Convolutions turn the samples of a sound into frames, a
+2020, arXiv:2006.11477), a HuBERT (Hsu et al. 2021, arXiv:2106.07447) or a WavLM (Chen et al. 2021,
+arXiv:2110.13900), whose attention also depends on distances. If it is omitted, a tiny model with
+random weights is loaded. Convolutions turn the samples of a sound into frames, a
 transformer encodes these, and a model for transcription returns the logits of each frame's letter
 (CTC, Graves et al. 2006). If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
 The program needs linnet.
@@ -31,7 +32,10 @@ from linnet.module_core.layers.torch_layout import Layout, same
 from linnet.weights import from_torch, load, to_torch
 
 NAMES = {  # PyTorch's names, and ours
-    **dict.fromkeys(("wav2vec2", "hubert"), ""),
+    **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), ""),
+    "encoder.layers.0.attention.rel_attn_embed": "distances",
+    ".attention.gru_rel_pos_linear": "gate.linear",
+    ".attention.gru_rel_pos_const": "gate.factor",
     "feature_extractor.conv_layers": "convolutions",
     "feature_projection": "project",
     "encoder.pos_conv_embed.conv": "positions",
@@ -45,7 +49,7 @@ NAMES = {  # PyTorch's names, and ours
 }
 # What replaces masked frames in training, and other parts that only training needs.
 IGNORED = ["*masked_spec_embed", "quantizer.*", "project_q.*", "project_hid.*"]
-FAMILIES = ("wav2vec2", "hubert")
+FAMILIES = ("wav2vec2", "hubert", "wavlm")
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -139,6 +143,22 @@ class Project(nnx.Module):
         return self.projection(x if self.norm is None else self.norm(x))
 
 
+class Gate(nnx.Module):
+    """How much the distances from a query count: 2 + a · (b · factor - 1), a and b in [0, 1]."""
+
+    def __init__(self, heads: int, width: int, *, rngs: nnx.Rngs) -> None:
+        self.heads = heads
+        self.linear = nnx.Linear(width // heads, 8, rngs=rngs)
+        self.factor = nnx.Param(jnp.ones((1, heads, 1, 1)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, T, 1] for features [B, T, W]."""
+        y = self.linear(x.reshape(*x.shape[:2], self.heads, -1))  # [B, T, H, 8]
+        a, b = jnp.moveaxis(nnx.sigmoid(y.reshape(*y.shape[:3], 2, 4).sum(-1)), -1, 0)
+        a, b = a.swapaxes(1, 2)[..., None], b.swapaxes(1, 2)[..., None]
+        return 2 + a * (b * self.factor[...] - 1)
+
+
 class Layer(nnx.Module):
     """Attention, then two dense layers; both are residual, and normalized before or after."""
 
@@ -149,14 +169,20 @@ class Layer(nnx.Module):
         self.norm, self.mlp_norm = norm(), norm()
         self.attention = nnx.MultiHeadAttention(heads, width, decode=False, rngs=rngs)
         self.mlp = nnx.MLP(width, config["intermediate_size"], activation=act, rngs=rngs)
+        self.gate: Any = None
+        if config["model_type"] == "wavlm":
+            self.gate = Gate(heads, width, rngs=rngs)
         self.normalizes_first = config.get("do_stable_layer_norm", False)
 
-    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """The features [B, T, W], given the previous layer's."""
-        for norm, layer in (
-            (self.norm, partial(self.attention, mask=mask)),
-            (self.mlp_norm, self.mlp),
-        ):
+    def __call__(self, x: jax.Array, mask: jax.Array | None, distances: Any) -> jax.Array:
+        """The features [B, T, W], given the previous layer's; `distances` is [1, H, T, T]."""
+
+        def attention(x: jax.Array) -> jax.Array:
+            bias = None if self.gate is None else self.gate(x) * distances
+            return self.attention(x, mask=mask, bias=bias)
+
+        layers: Any = ((self.norm, attention), (self.mlp_norm, self.mlp))
+        for norm, layer in layers:
             x = x + layer(norm(x)) if self.normalizes_first else norm(x + layer(x))
         return x
 
@@ -178,6 +204,15 @@ class Wav2Vec2(nnx.Module):
         self.positions = Positions(config)
         self.norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
         self.layers = nnx.Repeat(Layer, config["num_hidden_layers"], config, rngs=rngs)
+        self.distances: Any = None
+        if config["model_type"] == "wavlm":
+            self.distances = nnx.RelativePositionBias(
+                config["num_attention_heads"],
+                config["num_buckets"],
+                bidirectional=True,
+                max_distance=config["max_bucket_distance"],
+                rngs=rngs,
+            )
         self.normalizes_last = config.get("do_stable_layer_norm", False)
         self.head = nnx.Linear(width, letters, rngs=rngs) if letters else None
 
@@ -192,9 +227,13 @@ class Wav2Vec2(nnx.Module):
             is_real = jnp.arange(x.shape[1]) < jnp.asarray(lengths)[:, None]  # [B, T]
             x, mask = x * is_real[..., None], is_real[:, None, None]
         x = x + self.positions(x)
+        distances = None
+        if self.distances is not None:
+            every = jnp.arange(x.shape[1])
+            distances = self.distances()(every - every[:, None])[None]  # [1, H, T, T]
         if self.normalizes_last:
-            return self.norm(self.layers(x, mask))
-        return self.layers(self.norm(x), mask)
+            return self.norm(self.layers(x, mask, distances))
+        return self.layers(self.norm(x), mask, distances)
 
     def __call__(self, sounds: Any, lengths: Any = None) -> jax.Array:
         """The logits [B, T, V]; without a head, the features [B, T, W]."""

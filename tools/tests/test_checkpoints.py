@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("optax", reason="the examples need it")
 
 
-from comparing import near
+from comparing import identical, near
 from drawn_weights import drawn
 from linnet import nnx
-from linnet.weights import load
+from linnet.weights import load, to_torch
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 CHECKPOINTS = FOLDER / "checkpoints"
@@ -176,7 +176,14 @@ def test_convnext(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "tensors"),
-    [("clip", 78), ("swin", 62), ("bart", 92), ("wav2vec2", 49), ("deberta", 42)],
+    [
+        ("clip", 78),
+        ("swin", 62),
+        ("bart", 92),
+        ("wav2vec2", 49),
+        ("deberta", 42),
+        ("modernbert", 29),
+    ],
 )
 def test_programs_that_compare(name, tensors, monkeypatch, capsys, tmp_path):
     run(name, monkeypatch, "--out", str(tmp_path))
@@ -203,9 +210,16 @@ def encoders():
         return dict(file)
 
 
-def made(example, data, name):
+def parts_of(data, name):
+    """The configuration, and the tensors; variances are positive."""
     config, shapes = (json.loads(str(data[f"{name}.{part}"])) for part in ("config", "shapes"))
-    return example.filled(config, drawn(shapes))
+    tensors = drawn(shapes)
+    variances = {k: np.abs(v) + 0.5 for k, v in tensors.items() if k.endswith("running_var")}
+    return config, tensors | variances
+
+
+def made(example, data, name):
+    return example.filled(*parts_of(data, name))
 
 
 @pytest.mark.parametrize("name", ["roberta", "distilbert", "electra", "albert", "mpnet"])
@@ -218,6 +232,43 @@ def test_other_encoders(name, encoders):
     near(hidden * real, expected * real, 1e-4, 1e-4)
     if model.pooler is not None:
         near(pooled, encoders[f"{name}.out.pooler_output"], 1e-4, 1e-4)
+
+
+OTHERS = [("modernbert_cls", "modernbert"), ("deberta1", "deberta"), ("wavlm", "wav2vec2")]
+
+
+@pytest.mark.parametrize(("name", "program"), OTHERS)
+def test_other_logits(name, program, encoders):
+    """Means of texts and biases everywhere; one matrix per head; distances that gates weigh."""
+    module = example(program)
+    config, tensors = parts_of(encoders, name)
+    model = module.filled(config, tensors)
+    keys = ("input_values",) if name == "wavlm" else ("input_ids", "attention_mask")
+    inputs = [encoders[f"{name}.in.{key}"] for key in keys]
+    got = nnx.jit(lambda model, *x: model(*x))(model, *inputs)
+    near(got, encoders[f"{name}.out.logits"], 1e-4, 1e-4)
+    names = module.names_of(config) if hasattr(module, "names_of") else module.NAMES
+    ignored = getattr(module, "IGNORED", ())
+    identical(to_torch(model, like=tensors, rename=names, ignore=ignored), tensors)
+
+
+def test_modernbert_of_old_files():
+    """They have two bases and no list of layers; the same model in other words."""
+    modernbert, folder = example("modernbert"), CHECKPOINTS / "modernbert"
+    config, tensors = json.loads((folder / "config.json").read_text("utf-8")), load(folder)
+    old = {k: v for k, v in config.items() if k not in ("layer_types", "rope_parameters")}
+    old |= {"global_rope_theta": 160_000.0, "local_rope_theta": 10_000.0}
+    kinds = [
+        modernbert.kinds_of(example("configs").Config(c, "modernbert.py")) for c in (config, old)
+    ]
+    assert kinds[0] == kinds[1]
+    for options, match in (
+        ({"num_hidden_layers": 3}, "4 layer_types for 3 layers"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings = False"),
+        ({"layer_types": ["chunked_attention"] * 4}, "'chunked_attention'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            modernbert.filled(config | options, tensors)
 
 
 @pytest.mark.parametrize("name", ["mbart", "marian"])
@@ -236,16 +287,17 @@ def test_siglip(encoders):
     near(logits, encoders["siglip.out.logits_per_image"], 1e-4, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["deit", "dinov2", "beit", "convnextv2"])
+@pytest.mark.parametrize("name", ["deit", "dinov2", "beit", "convnextv2", "regnet"])
 def test_other_images(name):
     """Weights are `drawn`, and transformers 5.24 computed the logits."""
     with np.load(Path(__file__).parent / "data" / "images.npz") as file:
         data = dict(file)
-    module = example("convnext" if name == "convnextv2" else "vit")
-    model = made(module, data, name)
-    cases = [("images", "logits")] + [("larger", "larger")] * (name == "dinov2")
+    programs = {"convnextv2": "convnext", "regnet": "resnet"}
+    model = made(example(programs.get(name, "vit")), data, name)
+    first = "regnet.images" if name == "regnet" else "images"
+    cases = [(first, "logits")] + [("larger", "larger")] * (name == "dinov2")
     for images, logits in cases:
-        got = module.logits(model, np.moveaxis(data[images], 1, -1))
+        got = nnx.jit(lambda model, x: model(x))(model, np.moveaxis(data[images], 1, -1))
         near(got, data[f"{name}.{logits}"], 1e-4, 1e-4)
 
 

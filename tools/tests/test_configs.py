@@ -76,6 +76,8 @@ UNKNOWN = [
     ("t5", "t5", {"model_type": "umt5"}, "model_type = 'umt5'"),
     ("wav2vec2", "wav2vec2", {"add_adapter": True}, "add_adapter = True"),
     ("deberta", "deberta", {"conv_kernel_size": 3}, "conv_kernel_size = 3"),
+    ("modernbert", "modernbert", {"classifier_pooling": "max"}, "classifier_pooling = 'max'"),
+    ("resnet", "regnet", {"layer_type": "z"}, "layer_type = 'z'"),
 ]
 
 
@@ -121,6 +123,16 @@ def test_parts_that_are_turned_off():
     config.check(["model.layers.0.self_attn.q_proj.weight"])
     with pytest.raises(ValueError, match=r"attention_bias = False, and .* has a\.q_proj\.bias"):
         config.check(["a.q_proj.bias"])
+
+
+def test_buckets_of_deberta():
+    """The last bucket needs a distance beyond the middle, once a text has such distances."""
+    bucket = example("deberta").bucket
+    for farthest in (1, 2, 3):
+        with pytest.raises(ValueError, match=f"max_relative_positions .* than 3, got {farthest}"):
+            bucket(np.arange(-5, 6), 4, farthest)
+        np.testing.assert_array_equal(bucket(np.arange(-2, 3), 4, farthest), range(-2, 3))
+    np.testing.assert_array_equal(bucket(np.arange(-9, 10, 3), 8, 9), [-8, -6, -3, 0, 3, 6, 8])
 
 
 def test_two_classes():

@@ -364,9 +364,7 @@ class Layer(nnx.Module):
     """A layer of it: `norm_first`, `bias`, `activation` and `layer_norm_eps` as in PyTorch."""
 
     def __init__(self, cross, act, norm, norm_first, use_bias):
-        heads = partial(
-            nnx.MultiHeadAttention, 2, 8, decode=False, use_bias=use_bias, rngs=rngs
-        )
+        heads = partial(nnx.MultiHeadAttention, 2, 8, decode=False, use_bias=use_bias, rngs=rngs)
         self.self_attn, self.multihead_attn = heads(), heads() if cross else None
         self.linear1 = nnx.Linear(8, 16, use_bias=use_bias, rngs=rngs)
         self.linear2 = nnx.Linear(16, 8, use_bias=use_bias, rngs=rngs)
