@@ -50,7 +50,7 @@ class Layer(nnx.Module):
     Args:
       config: sizes and options.
       kind: the options of attention in which layers may differ.
-      is_first: whether its inputs are the embeddings, which are normalized already.
+      is_first: whether its inputs are the embeddings, which are already normalized.
     """
 
     def __init__(
