@@ -128,6 +128,12 @@ def usual(of: Checkpoint) -> Checkpoint:
     config.knows("multi_query")
     if config["model_type"] == "falcon" and not config.get("new_decoder_architecture"):
         config["num_kv_heads"] = 1 if config["multi_query"] else heads
+        norm = ".post_attention_layernorm."
+        if config.get("parallel_attn", True) and of.has(norm):
+            raise ValueError(
+                f"config.json has parallel_attn = True, and the checkpoint has {norm[1:-1]}, which"
+                " PyTorch ignores then. Which is right? Set the option, or leave the tensors out."
+            )
     if config["model_type"] == "mpt" and "attn_config" in config:
         inner = config.part("attn_config")
         inner.one_of("alibi", [True], True)

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import llama
+import numpy as np
 from configs import ACTIVATIONS, Config
 from decoders import AllHeads, normalizes_all
 from llama import Checkpoint, Ids, try_out
@@ -28,6 +29,7 @@ from program import read_options
 from reports import print_kept
 
 from linnet import nnx
+from linnet.module_core.layers.torch_layout import Layout, Rule
 from linnet.weights import from_torch, to_torch
 
 NAMES = {  # PyTorch's names, and ours
@@ -52,12 +54,38 @@ class Router(nnx.Linear):
         self.e_score_correction_bias = nnx.Param(jnp.zeros(count))
 
 
+def load_experts(layer: object, tensors: Any, shapes: Any) -> Any:
+    """Kernels [E, in, out] from gate and up, [E, 2H, W], and down, [E, W, H]."""
+    both, down = tensors
+    gate, up = np.split(both, 2, axis=1)
+    return [kernel.swapaxes(1, 2) for kernel in (gate, up, down)]
+
+
+def save_experts(layer: object, ours: Any, like: Any) -> Any:
+    """The reverse."""
+    gate, up, down = (kernel.swapaxes(1, 2) for kernel in ours)
+    return [np.concatenate([gate, up], axis=1), down]
+
+
 class Mixture(nnx.Module):
     """Gated feed-forward layers, of which a router chooses some for each token.
+
+    Files have the tensors of each expert; `model.state_dict()` of transformers 5 has them stacked.
 
     Args:
       of: the checkpoint, which has the sizes and shows which parts exist.
     """
+
+    __torch_layout__ = Layout(
+        (
+            Rule(
+                ("experts.gate_up_proj", "experts.down_proj"),
+                tuple(f"experts/block/{part}/kernel" for part in ("gate", "up", "down")),
+                load_experts,
+                save_experts,
+            ),
+        )
+    )
 
     def __init__(self, of: Checkpoint, *, rngs: nnx.Rngs) -> None:
         config = of.config

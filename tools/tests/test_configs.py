@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("optax", reason="the examples need it")
 
 from comparing import identical, near
+from drawn_weights import drawn
 from linnet import nnx
 from linnet.errors import ArgumentError
 from linnet.weights import load
@@ -133,6 +134,15 @@ def test_buckets_of_deberta():
             bucket(np.arange(-5, 6), 4, farthest)
         np.testing.assert_array_equal(bucket(np.arange(-2, 3), 4, farthest), range(-2, 3))
     np.testing.assert_array_equal(bucket(np.arange(-9, 10, 3), 8, 9), [-8, -6, -3, 0, 3, 6, 8])
+
+
+def test_falcon_in_parallel():
+    """Attention in parallel with the MLP shares its normalization."""
+    config = config_of("falcon_rw")
+    with np.load(DATA / "decoders.npz") as file:
+        tensors = drawn(json.loads(str(file["falcon_rw.shapes"])))
+    with pytest.raises(ValueError, match="parallel_attn = True, and .* post_attention_layernorm"):
+        build("decoders", config | {"parallel_attn": True}, tensors)
 
 
 def test_two_classes():

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("optax", reason="the examples need it")
 
-from comparing import near
+from comparing import identical, near
 from drawn_weights import drawn
 from linnet import nnx
 from linnet.weights import to_torch
@@ -53,6 +53,31 @@ def test_logits(name):
     names = module.names_of(of) if hasattr(module, "names_of") else of.names()
     back = to_torch(model, like=of.tensors, rename=names, ignore=ignore)
     assert all(back[key].tobytes() == value.tobytes() for key, value in of.tensors.items())
+
+
+def test_stacked_experts():
+    """`model.state_dict()` of transformers 5 has one tensor for all experts of a layer."""
+    module, of, usual = loaded("qwen2_moe")
+    tensors, experts = {}, {}
+    for key, value in of.tensors.items():
+        if ".experts." in key:
+            before, after = key.split(".experts.")
+            number, part = after.removesuffix(".weight").split(".")
+            experts.setdefault(before, {})[int(number), part] = value
+        else:
+            tensors[key] = value
+    for at, parts in experts.items():
+        count = 1 + max(number for number, _ in parts)
+        gate, up, down = (
+            np.stack([parts[number, f"{part}_proj"] for number in range(count)])
+            for part in ("gate", "up", "down")
+        )
+        tensors[f"{at}.experts.gate_up_proj"] = np.concatenate([gate, up], axis=1)
+        tensors[f"{at}.experts.down_proj"] = down
+    stacked = of._replace(tensors=tensors)
+    model = module.load_model(stacked)
+    identical(nnx.to_pure_dict(nnx.state(model)), nnx.to_pure_dict(nnx.state(usual)))
+    identical(to_torch(model, like=tensors, rename=module.names_of(stacked)), tensors)
 
 
 @pytest.mark.parametrize("name", WRITE)
