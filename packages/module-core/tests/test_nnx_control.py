@@ -212,8 +212,10 @@ def test_pmap():
 
 def test_partials():
     m = block()
-    fast = nnx.cached_partial(nnx.jit(lambda m, x: m(x)), m)
+    jitted = nnx.jit(lambda m, x: m(x))
+    fast = nnx.cached_partial(jitted, m)
     near(fast(X), m.dense(X))
+    assert fast.jitted_fn is jitted.jitted_fn  # trainers ask how often it was compiled
     again = nnx.jit_partial(lambda m, x: m(x), m)
     near(again(X), m.dense(X))
     assert again.eval_shape(X).shape == X.shape

@@ -114,7 +114,13 @@ class _Prepared:
 
 
 class Jitted(Transformed[P, R]):
-    """A jitted function, with `lower`, `trace` and `eval_shape` as in `jax.jit`."""
+    """A jitted function, with `lower`, `trace` and `eval_shape` as in `jax.jit`.
+
+    Attributes:
+      fun: the function.
+      jitted_fn: what `jax.jit` returned for it; its arguments are modules taken apart. Trainers
+        read its cache's size, through `nnx.cached_partial`, too, to notice compilations.
+    """
 
     def __init__(self, fun: Callable[..., Any], options: JitOptions) -> None:
         super().__init__(fun)
@@ -142,7 +148,7 @@ class Jitted(Transformed[P, R]):
         self._mesh = explicit_mesh(self.out_shardings)
         given: dict[str, Any] = {name: options.get(name) for name in _OPTIONS_OF_JAX}
         self._options = {name: value for name, value in given.items() if value not in (None, False)}
-        self._compiled = self._jit({})
+        self.jitted_fn: Any = self._jit({})
         self._by_shardings: dict[Any, Any] = {}
         self._explainer = Explainer(self._fun, self._names)
 
@@ -275,7 +281,7 @@ class Jitted(Transformed[P, R]):
         bundle = Bundle(roots)
         return _Prepared(
             bundle,
-            self._compiled,
+            self.jitted_fn,
             (bundle.graphdef, static, None),
             (bundle.values(), (), args, {}, kwargs),
         )
@@ -322,7 +328,7 @@ class Jitted(Transformed[P, R]):
         }
         kept = [v for v, d in zip(values, donated_leaves, strict=True) if not d]
         given_values = [v for v, d in zip(values, donated_leaves, strict=True) if d]
-        jitted = self._compiled
+        jitted = self.jitted_fn
         if self.in_shardings is not None:
             split = [
                 [s for s, d in zip(leaf_shardings, donated_leaves, strict=True) if d is wanted]
@@ -430,7 +436,7 @@ class Jitted(Transformed[P, R]):
 
     def clear_cache(self) -> None:
         """Clears all compiled programs of this function."""
-        self._compiled.clear_cache()
+        self.jitted_fn.clear_cache()
         self._by_shardings.clear()
 
 
