@@ -346,7 +346,7 @@ def test_flip_sequences(lengths, time_major):
     np.testing.assert_array_equal(twice, moved)
 
 
-@pytest.mark.parametrize(("name", "unroll"), [("lstm", 3), ("gru", 1), ("conv lstm", 1)])
+@pytest.mark.parametrize(("name", "unroll"), [("lstm", 3), ("gru", 1), ("conv lstm", 2)])
 def test_any_number_of_steps_in_an_exported_program(name, unroll):
     layer = linen.RNN(CELLS[name][0], unroll=unroll)
     xs, lengths = inputs(name, 2, T), np.array([5, 2])

@@ -124,6 +124,7 @@ PARTS = {
         *(SOURCES / "repeating.py", SOURCES / "recomputing.py", SOURCES / "stacking.py"),
     ],
     "sharding": [SOURCES / f for f in ("sharding", "arrays.py", "placing.py")],
+    "training": [SOURCES / f for f in ("training", "gradients.py")],
     "axes": [SOURCES / "axis_rules.py", SOURCES / "boxes.py", LINEN / "sharding"],
 }
 

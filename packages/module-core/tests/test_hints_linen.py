@@ -287,6 +287,11 @@ REMEDIES = [
         filled=("parent, name",),
     ),
     Remedy(
+        "Leave unused layers out: Sequential([layer for layer in layers if layer is not None]).",
+        lambda: nn.Sequential([Dense(), None]),
+        lambda: nn.Sequential([f for f in (Dense(), None) if f is not None]).init(KEY, X),
+    ),
+    Remedy(
         "Make an instance: {}(...).",
         lambda: nn.Sequential([Dense, Dense(2)]),
         lambda: nn.Sequential([Dense(3), Dense(2)]).init(KEY, X),

@@ -76,6 +76,33 @@ def carried_total(**options):
     return total_of(lambda self, x: nn.scan(step, **options)(self, x[0], x)[0])
 
 
+class Repeatable(nn.Module):
+    @nn.compact
+    def __call__(self, carry, x):
+        return Dense()(carry), None
+
+
+def repeated(cls, *inputs):
+    split = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+    return inside(lambda m: nn.scan(cls, length=2, **split)()(X, *inputs))
+
+
+def counted_steps(made_before, **options):
+    def zero():
+        return jnp.zeros(())
+
+    def step(m, carry, x):
+        m.variable("state", "steps", zero).value += 1
+        return carry, None
+
+    def scan(m):
+        if made_before:
+            m.variable("state", "steps", zero)
+        return nn.scan(step, **options)(m, 0.0, X)
+
+    return inside(scan)
+
+
 REMEDIES = [
     Remedy(
         "All mapped inputs and collections must have the same size along their axes.",
@@ -200,6 +227,19 @@ REMEDIES = [
         lambda: [
             scanned(split=False),
             scanned(split=True, variable_broadcast=False, variable_axes={True: 0}),
+        ],
+    ),
+    Remedy(
+        "To repeat a layer, scan a module whose __call__(carry, x) returns (layer(carry), None).",
+        lambda: repeated(Dense),
+        lambda: repeated(Repeatable, None),
+    ),
+    Remedy(
+        "scan a function of it: nn.scan(step, variable_carry=...)(self, carry, xs). If each step",
+        lambda: counted_steps(made_before=False, variable_carry="state"),
+        lambda: [
+            counted_steps(made_before=True, variable_carry="state"),
+            counted_steps(made_before=False, variable_axes={"state": 0}),
         ],
     ),
     Remedy(

@@ -237,6 +237,11 @@ OBJECTS = [
         lambda: nnx.Sequential(*[layer(), jnp.sin])(X),
     ),
     Remedy(
+        "Leave unused layers out: nnx.Sequential(*[layer for layer in layers if layer is not",
+        lambda: nnx.Sequential(layer(), None),
+        lambda: nnx.Sequential(*[f for f in (layer(), None) if f is not None])(X),
+    ),
+    Remedy(
         "Pass it (or the module that holds it) as an argument of the function and transform",
         lambda: called(jax.jit, layer()),
         lambda: nnx.jit(lambda module, x: module(x))(layer(), X),

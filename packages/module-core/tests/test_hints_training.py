@@ -1,7 +1,6 @@
 """Every hint of the training helpers, followed to the letter."""
 
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,11 +10,11 @@ import pytest
 
 import hints
 from hints import Remedy
-from linnet.module_core import gradients, training
 from linnet.module_core.training import TrainState, checkpoints, common_utils, jax_utils
 from linnet.struct import FrozenDict
 
-SOURCES = Path(training.__file__).parent
+from .linen_programs import hints_of
+
 W = {"w": jnp.ones(2)}
 SPLIT = {"params": W, "_overwrite_with_gradient": {"scale": jnp.ones(1)}}
 
@@ -164,7 +163,7 @@ def test_a_remedy_works(remedy):
 
 
 def test_every_hint_has_a_remedy():
-    found = [*hints.hints_in(SOURCES), *hints.hints_in(Path(gradients.__file__))]
+    found = hints_of("training")
     assert hints.untried(found, REMEDIES, ELSEWHERE) == []
     assert hints.unknown(found, [*(remedy.words for remedy in REMEDIES), *ELSEWHERE]) == []
     with pytest.raises(Exception, match="no trees to stack"):

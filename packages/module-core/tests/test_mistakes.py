@@ -294,6 +294,17 @@ def test_a_transform_of_jax_gets_a_submodule(transform):
     assert "nn.remat(Dense)(features)(x)" in str(caught.value)
 
 
+def test_arithmetic_with_a_variable_itself():
+    def call(self, x):
+        count = self.variable("calls", "count", lambda: 0)
+        count += 1
+        return x
+
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        compact_module(call).init(KEY, X)
+    assert "write variable.value, as in variable.value += 1" in told(caught.value)
+
+
 # Classes.
 
 

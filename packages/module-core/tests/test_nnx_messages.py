@@ -220,3 +220,12 @@ def test_trees_of_another_form_are_shown_by_classes():
         ArgumentError, match=r"but \(0, \{'a': 0\}\) is not a prefix of \(Net, float32\[4,3\]\)"
     ):
         nnx.vmap(lambda a, b: 1, in_axes=(0, {"a": 0}))(net, X)
+
+
+def test_calls_to_an_abstract_module_say_how_to_fill_it():
+    net = nnx.eval_shape(Net)
+    with pytest.raises(TypeError, match="ShapeDtypeStruct") as caught:
+        net.blocks[0](X)
+    assert "nnx.update(module, state), or make the module itself" in notes(caught.value)
+    nnx.update(net, nnx.state(Net()))
+    assert net.blocks[0](X).shape == nnx.jit(Net)().blocks[0](X).shape == (4, 3)

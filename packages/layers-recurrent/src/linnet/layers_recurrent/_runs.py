@@ -74,3 +74,12 @@ def does_sequences(cls: type) -> bool:
     """Whether a class of cells defines `sequence` for the same step as its `__call__`."""
     stepping = next(c for c in cls.__mro__ if "__call__" in vars(c))
     return "sequence" in vars(stepping)
+
+
+def known_unroll(unroll: int, steps: object) -> int:
+    """How many steps one iteration of a loop takes.
+
+    The number of steps of an exported program may be unknown: then it may be smaller than
+    `unroll`, or not a multiple of it, and an iteration takes one step.
+    """
+    return unroll if isinstance(steps, int) else 1

@@ -13,7 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
+from linnet.layers_recurrent._runs import (
+    axes_of,
+    checked_cell,
+    choose,
+    does_sequences,
+    known_unroll,
+)
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.functional._layout import as_before, laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
@@ -161,7 +167,7 @@ class RNN(Module):
             "variable_broadcast": self.variable_broadcast,
             "variable_carry": self.variable_carry,
             "split_rngs": self.split_rngs,
-            "unroll": self.unroll,
+            "unroll": known_unroll(self.unroll, inputs.shape[time_axis]),
             "out_axes": time_axis,
         }
         carry = laid_out_as(inputs, time_axis, carry, cell.num_feature_axes)

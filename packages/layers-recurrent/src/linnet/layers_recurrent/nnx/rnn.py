@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linnet.layers_recurrent._runs import axes_of, checked_cell, does_sequences
+from linnet.layers_recurrent._runs import axes_of, checked_cell, does_sequences, known_unroll
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.functional._layout import laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
@@ -175,7 +175,7 @@ class RNN(Layer):
             lengths,
             state_axes=self.state_axes,
             broadcast_rngs=self.broadcast_rngs,
-            unroll=self.unroll,
+            unroll=known_unroll(self.unroll, xs.shape[0]),
         )
 
 

@@ -43,6 +43,12 @@ class Sequential(Module):
                 hint="Write Sequential([layer, ...]), with brackets.",
             )
         for i, layer in enumerate(self.layers):
+            if layer is None:
+                raise ArgumentTypeError(
+                    f"'layers[{i}]' is None, expected a module or a function.",
+                    hint="Leave unused layers out: Sequential([layer for layer in layers if layer"
+                    " is not None]).",
+                )
             if isinstance(layer, type) and issubclass(layer, Module):
                 raise ArgumentTypeError(
                     f"'layers[{i}]' is the class {layer.__name__}, expected a module or "

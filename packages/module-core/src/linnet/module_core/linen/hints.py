@@ -53,6 +53,15 @@ def changed_in_place(error: Exception, module: object) -> str | None:
     )
 
 
+def variable_in_arithmetic(error: Exception) -> str | None:
+    """What to write if `error` says that a variable is not an operand."""
+    if not isinstance(error, TypeError) or not str(error).startswith("unsupported operand"):
+        return None
+    if "'Variable'" not in str(error):
+        return None
+    return "A Variable refers to a value: write variable.value, as in variable.value += 1."
+
+
 def still_packed(
     module: Module, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str | None:

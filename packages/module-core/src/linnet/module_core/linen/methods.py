@@ -28,7 +28,7 @@ from ..mismatched import mismatch
 from ..tracebacks import strip
 from .adoption import is_module
 from .context import context, run_interceptors
-from .hints import changed_in_place, still_packed, taken_for_array
+from .hints import changed_in_place, still_packed, taken_for_array, variable_in_arithmetic
 
 if TYPE_CHECKING:
     from .module import Module, _State
@@ -341,6 +341,7 @@ def _note(
         mismatch(error, fun, (module, *args), kwargs),
         taken_for_array(error, module),
         changed_in_place(error, module),
+        variable_in_arithmetic(error),
         still_packed(module, fun, args, kwargs),
         ambiguous(error),
     ):

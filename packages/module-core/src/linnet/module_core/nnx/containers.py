@@ -175,6 +175,12 @@ class Sequential(Module):
 
     def __init__(self, *fns: Callable[..., Any]) -> None:
         for i, f in enumerate(fns):
+            if f is None:
+                raise ArgumentError(
+                    f"Sequential takes functions and modules, got None at {i}.",
+                    hint="Leave unused layers out: nnx.Sequential(*[layer for layer in layers if"
+                    " layer is not None]).",
+                )
             if not callable(f):
                 raise ArgumentError(
                     f"Sequential takes functions and modules, got {type(f).__name__} at {i}.",

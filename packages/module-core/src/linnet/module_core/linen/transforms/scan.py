@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from linnet.struct import FrozenDict
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, describe
 from ...tracebacks import named_after
 from ...typing import Carry, Output, Prefix, PyTree
 from ..axes import (
@@ -182,14 +182,16 @@ def run_scan(
         output, changed = lift.run(ungroup(groups), keys, mutable, args, concrete=concrete)
         if not isinstance(output, tuple) or len(output) != 2:
             raise ArgumentError(
-                "A scanned method must return (carry, output of the step), got "
-                f"{type(output).__name__}.",
-                hint="Return (carry, None) if the steps have no output.",
+                "A scanned method must return (carry, output of the step), got"
+                f" {describe(output)}.",
+                hint="Return (carry, None) if the steps have no output. To repeat a layer, scan a"
+                " module whose __call__(carry, x) returns (layer(carry), None).",
             )
         carry, y = output
         new_shared, new_carried, *new_scanned = group(
             changed, [variable_broadcast, variable_carry, *leave]
         )
+        _refuse_new(carried, new_carried)
         ys, constants = partition(out_axes, y)
         return (merge(carried, new_carried), carry), (ys, new_scanned), new_shared, constants
 
@@ -226,6 +228,24 @@ def run_scan(
     kept = merge(_only_mutable(lift, shared_vars), _only_mutable(lift, carried))
     lift.store(merge(kept, ungroup(boxed)) if boxed else kept, whole=True)
     return carry, join(out_axes, map_axes(from_front, out_axes, ys), first)
+
+
+def _refuse_new(before: object, after: object) -> None:
+    """Checks that a step makes no variables of the collections that are carried."""
+    known = {path for path, _ in jax.tree_util.tree_leaves_with_path(before)}
+    new = [
+        jax.tree_util.keystr(path[1:], simple=True, separator="/")  # without the number of a group
+        for path, _ in jax.tree_util.tree_leaves_with_path(after)
+        if path not in known
+    ]
+    if new:
+        raise ArgumentError(
+            f"The steps of a scan make the variables {', '.join(new[:8])}, which variable_carry"
+            " carries from step to step, so that they must exist before the first.",
+            hint="Make them in the module that calls scan, self.variable(...), and scan a function"
+            " of it: nn.scan(step, variable_carry=...)(self, carry, xs). If each step has its own,"
+            " use variable_axes.",
+        )
 
 
 def _find_constants(

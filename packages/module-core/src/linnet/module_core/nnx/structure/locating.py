@@ -89,10 +89,20 @@ def locate(error: Exception, module: object, method: str) -> None:
         notes[notes.index(place.text)] = text
     else:
         error.add_note(text)
-        hint = ambiguous(error)
+        hint = ambiguous(error) or _abstract(error)
         if hint is not None:
             error.add_note(hint)
     place.text = text
+
+
+def _abstract(error: Exception) -> str | None:
+    """A hint for an error about a shape where an array is required."""
+    if not isinstance(error, TypeError) or "ShapeDtypeStruct" not in str(error):
+        return None
+    return (
+        "The module is abstract, as from nnx.eval_shape: its variables hold shapes. Give them"
+        " arrays with nnx.update(module, state), or make the module itself: nnx.jit(Model)(...)."
+    )
 
 
 def _path_to(module: object, root: object) -> str | None:
