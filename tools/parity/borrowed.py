@@ -19,7 +19,9 @@ PYTHON += [typing, typing_extensions, __future__]
 
 
 def is_borrowed(name, value):
-    """Whether it is a module, a type variable, or one of Python's own names."""
+    """Whether it is a module, a type variable, or one of Python's or IPython's own names."""
     if isinstance(value, types.ModuleType | typing.TypeVar):
         return True
+    if str(getattr(value, "__module__", "")).startswith("IPython."):
+        return True  # only where IPython is installed
     return any(getattr(python, name, None) is value for python in PYTHON)
