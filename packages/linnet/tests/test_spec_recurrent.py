@@ -324,12 +324,12 @@ def test_reverse_and_keep_order(cell):
     plain = nn.RNN(cell)
     variables = plain.init(KEY, XS)
     backwards = plain.apply(variables, XS[:, ::-1])
-    # The outputs are in the order of processing, unless keep_order turns them around.
+    # The outputs are in the order of processing, unless keep_order reverses them.
     near(nn.RNN(cell, reverse=True).apply(variables, XS), backwards)
     near(nn.RNN(cell, reverse=True, keep_order=True).apply(variables, XS), backwards[:, ::-1])
     # keep_order alone does nothing.
     near(nn.RNN(cell, keep_order=True).apply(variables, XS), plain.apply(variables, XS))
-    # The call overrides.
+    # Arguments of the call take precedence over fields.
     near(plain.apply(variables, XS, reverse=True), backwards)
     both = nn.RNN(cell, reverse=True, keep_order=True)
     near(both.apply(variables, XS, reverse=False), plain.apply(variables, XS))

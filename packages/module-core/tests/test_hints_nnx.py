@@ -364,7 +364,7 @@ STRUCTURE = [
         lambda: nnx.merge(nnx.graphdef(layer()), jax.tree.leaves(nnx.state(layer()))),
     ),
     Remedy(
-        "Merge everything that one split_context split in one nnx.merge_context of the same",
+        "In one nnx.merge_context with the same tag, merge everything that one split_context split",
         lambda: nnx.merge(*split_in_one_context()[1]),
         lambda: merged_in_one_context(split_in_one_context()),
     ),
@@ -443,7 +443,7 @@ STRUCTURE = [
         lambda: within_a_context(layer(), "tag"),
     ),
     Remedy(
-        "Merge everything that one split_context split in one merge_context, in the same order.",
+        "In one merge_context, merge everything that one split_context split, in the same order.",
         lambda: merged_in_one_context(split_in_one_context()[1:]),
         lambda: merged_in_one_context(split_in_one_context()),
     ),

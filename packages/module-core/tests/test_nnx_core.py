@@ -281,7 +281,7 @@ class TestErrors:
 
 
 def test_the_truth_of_an_array_is_whether_it_has_rows():
-    """Programs write `if self.bias:`, also where the numbers are traced."""
+    """Programs write `if self.bias:`, even when the numbers are traced."""
     assert nnx.Param(jnp.zeros(3))
     assert nnx.Param(jnp.zeros(1))
     assert not nnx.Param(jnp.zeros(0))

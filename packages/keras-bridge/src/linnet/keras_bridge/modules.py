@@ -1,8 +1,9 @@
 """Converts modules to JSON and back.
 
 A linen module is a dataclass and is described by its fields. An nnx module is an object and is
-described by its attributes; the configuration has the kind, shape and dtype of each variable, since
-the values are weights, and reading it makes the object without running its constructor.
+described by its attributes; the configuration has the kind, shape and dtype of each variable, but
+not its value, which is a weight. Loading the configuration makes the object without running its
+constructor.
 
 For a class that defines `get_config` and `from_config`, these are used instead.
 

@@ -83,7 +83,7 @@ def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
             return fn(module, *args, **kwargs)
         if owner is not None and not _is_clone(module, owner):
             raise ArgumentError(
-                f"A lifted transform got the bound method {name} of {_place_text(owner)} but "
+                f"A lifted transform got the bound method {name} of {_place_text(owner)}, but "
                 f"{_place_text(module)} to run it on.",
                 hint=f"Pass the module that the method belongs to, or a function: "
                 f"lambda m, *args: m.submodule.{name}(*args).",

@@ -52,7 +52,7 @@ class EarlyStopping(PyTreeNode):
         """The state after one more metric. The first is an improvement; NaN later on is not.
 
         Args:
-          metric: a number or an array of one; lower is better.
+          metric: a number or an array with one element; lower is better.
         """
         first = math.isinf(self.best_metric)
         if first or self.best_metric - metric > self.min_delta:

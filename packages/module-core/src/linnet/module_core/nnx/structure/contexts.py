@@ -1,9 +1,9 @@
 """`split_context`, `merge_context`, `update_context`: building blocks for user-defined transforms.
 
 A transform splits the caller's modules, merges them inside the traced function, splits them again
-after the body has run, and outside merges the result into the caller's objects. The first split
-numbers the objects, and the second returns the number of each of its objects; everything else is
-`split` and `merge`.
+after the body has run, and finally, outside the function, merges the result into the caller's
+objects. The first split numbers the objects, and the second returns the number of each of its
+objects; everything else is `split` and `merge`.
 
 A context doesn't split an object twice: the structure of a later split refers to the earlier one,
 and its state holds only new leaves. To merge such a structure, merge the earlier ones first, in
@@ -177,8 +177,8 @@ class MergeContext:
                 f"The structure refers to {counted(graphdef.before[0], 'object')} split before it,"
                 f" but the number merged here is {len(walk.nodes)}.",
                 hint=(
-                    "Merge everything that one split_context split in one merge_context, in "
-                    "the same order."
+                    "In one merge_context, merge everything that one split_context split, in the "
+                    "same order."
                 ),
             )
         return walk.nodes, [x.raw_value if isinstance(x, Variable) else x for x in walk.leaves]

@@ -208,8 +208,8 @@ def _of_one_split(graphdef: object) -> GraphDef[Any]:
         raise ArgumentError(
             f"The structure refers to {counted(graphdef.before[0], 'object')} split before it.",
             hint=(
-                "Merge everything that one split_context split in one nnx.merge_context of the "
-                "same tag, in the same order."
+                "In one nnx.merge_context with the same tag, merge everything that one "
+                "split_context split, in the same order."
             ),
         )
     return graphdef.graphdef

@@ -29,7 +29,7 @@ _AT_ONCE = 128  # equal arrays that one program makes
 
 
 class _Fill(NamedTuple):
-    """An array of one number."""
+    """An array filled with one number."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -38,7 +38,7 @@ class _Fill(NamedTuple):
 
 
 def initial_state(init: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
-    """`init(params)`, with arrays that are filled with a number made many at a time if possible.
+    """`init(params)`; if possible, arrays filled with one number are made many at a time.
 
     Args:
       init: the `init` function of a gradient transformation.
@@ -123,7 +123,7 @@ def _layout(
         if named is not None:
             return named
     of = next((of_path[path[i:]] for i in range(len(path)) if path[i:] in of_path), None)
-    # A moment of a different shape, such as that of a factored matrix, is made as `init` would.
+    # A moment of a different shape, such as that of a factored matrix, is made as `init` makes it.
     return None if of is None or of.shape != x.shape else of.sharding
 
 

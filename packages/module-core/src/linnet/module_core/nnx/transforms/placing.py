@@ -8,8 +8,8 @@ outputs with a structure known in advance. So a run stores the formats with its 
 with static formats), and `settled` moves the values to them after the call.
 
 On a mesh with explicit axes, the sharding is part of an array's type, and what is made in the
-function has the sharding of the mesh that is set. So a call is made `on_mesh` of the output's
-shardings, where the program has set none.
+function is sharded over the mesh that is set. So each call runs under `on_mesh`, which sets the
+mesh of the output's shardings unless the program has set one.
 """
 
 from __future__ import annotations
@@ -166,9 +166,9 @@ def shardings_after(
     before: Sequence[Any],
     roots: Sequence[Any],
 ) -> tuple[list[Any], set[int]]:
-    """The sharding of each leaf after the run, or None, and the leaves with one of the output.
+    """The sharding of each leaf after the run, or None, and the leaves that out_shardings cover.
 
-    Those are sent even if the function left them alone.
+    The latter are sent even if the function left them alone.
 
     Args:
       after: the objects after the run.
