@@ -1,4 +1,4 @@
-"""Private names of Flax that published libraries use return the same in both libraries."""
+"""Private names of Flax that published libraries use return equal results in both libraries."""
 
 import flax.core.scope
 import flax.linen as theirs

@@ -32,7 +32,7 @@ def test_no_exported_name_is_also_a_submodule():
         for name, module, original in exported(path.read_text("utf-8")):
             if name not in submodules or name.startswith("_"):
                 continue
-            # The submodule itself, by its own name: `from . import x`, or of the whole package.
+            # The submodule itself, by its own name: `from . import x`, or `from package import x`.
             itself = original == name and module in (None, package)
             # `functional/` names a file after its function; both type checkers take the function.
             function = folder.name == "functional" and module == name == original

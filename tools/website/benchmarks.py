@@ -192,7 +192,7 @@ def first_step_svg(cases: Iterable[dict[str, Any]]) -> str:
         f"{label}: {', '.join(f'{who} {seconds:.3g} s' for who, seconds in bars)}"
         for label, bars in groups
     )
-    title = "Processor time from nothing, 24 layers, in seconds"
+    title = "Processor time from a cold start, 24 layers, in seconds"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
         f'height="{height}" role="img" font-family="system-ui, sans-serif" font-size="13">',

@@ -39,7 +39,7 @@ MISSING = Missing()
 
 
 class HashableMapping(Mapping[K, V], Hashable):
-    """A mapping that can be hashed, as its values can.
+    """A mapping that can be hashed if its values can be.
 
     Args:
       mapping: what it holds.

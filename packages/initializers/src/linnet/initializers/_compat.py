@@ -15,7 +15,7 @@ HAS_OUT_SHARDING = "out_sharding" in inspect.signature(jax.nn.initializers.zeros
 @functools.cache
 def _trace_state_function() -> Callable[[], object]:
     # In jax.extend.core since 0.7. In 0.6, it is in jax.core, which warns about it from 0.7 on.
-    # `import jax.extend` takes 35 ms, hence on first use. Remove once the oldest is 0.7.
+    # `import jax.extend` takes 35 ms, so it waits for the first use. Remove once the oldest is 0.7.
     try:
         from jax.extend.core import get_opaque_trace_state
     except ImportError:

@@ -4,7 +4,7 @@
 cannot be pickled, nor can a module that holds one. Here a factory returns a `Recipe`, whose name
 and arguments determine equality, repr and pickle. The arithmetic is that of JAX, bit for bit.
 
-A recipe is hashable, and thus also a static argument of one jitted function: if recipe, shape and
+A recipe is hashable, so it can be a static argument of one jitted function: if recipe, shape and
 dtype are repeated, as in the layers of a deep network, drawing is one call equation of a traced
 program instead of another trace of the generator, and eagerly one program instead of ten.
 """

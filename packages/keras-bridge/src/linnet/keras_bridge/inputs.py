@@ -85,7 +85,7 @@ def with_sizes(inputs: object, size: int) -> object:
 
 
 def common(first: object, second: object) -> object:
-    """Placeholders for outputs of both kinds: a size that differs is unknown.
+    """Placeholders that describe both outputs: a size that differs is unknown.
 
     >>> common(keras.KerasTensor((2, 3)), keras.KerasTensor((5, 3))).shape
     (None, 3)

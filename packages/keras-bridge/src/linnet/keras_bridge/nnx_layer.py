@@ -156,7 +156,7 @@ class NNXLayer(ModuleLayer):
         if sown := self._graph.sown(module):
             self._warn_of_sown(
                 ", ".join(sown),
-                "Return what you want to see from the method, or use nnx.capture with "
+                "Have the method return what you want to see, or use nnx.capture with "
                 "layer.module().",
             )
         self._keep(self._graph.values(module), before, training)

@@ -140,7 +140,7 @@ def shard_value(
                 f" this one has {tuple(here.axis_names)}."
                 if here.axis_names
                 else f"A value can't be laid out as {tuple(layout)} without a mesh.",
-                hint="Pass the mesh, or set one: with jax.set_mesh(mesh).",
+                hint="Pass the mesh, or set one with jax.set_mesh(mesh).",
             )
         if given is not None:
             layout = NamedSharding(given, layout)

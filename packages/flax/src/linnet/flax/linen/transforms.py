@@ -108,7 +108,7 @@ def lift_direct_transform(
     return transform(*targets, mdl, *args, **kwargs)
 
 
-# jax caches what it compiles by the function, which stays the same as long as the class does.
+# jax caches compiled programs by function, and a class keeps the same function while it exists.
 lift_transform_cached = lift_transform
 module_class_lift_transform_cached = module_class_lift_transform
 decorator_lift_transform_cached = decorator_lift_transform

@@ -24,7 +24,7 @@ class PytreeState:
         """Keeps nothing."""
 
 
-# In the structure of a jax pytree that Flax has pickled, it is a node without children.
+# In a pickled pytree structure of Flax, `PytreeState` is a node without children.
 jax.tree_util.register_pytree_node(
     PytreeState, lambda _: ((), (False, False)), lambda *_: PytreeState()
 )

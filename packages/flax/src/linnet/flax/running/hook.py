@@ -123,7 +123,7 @@ def uninstall() -> None:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """What `importlib.util.find_spec` gives, which costs an import of its own."""
+    """The result of `importlib.util.find_spec`, which is imported only for an unloaded module."""
     loaded = sys.modules.get(name)
     if loaded is not None:
         return loaded.__spec__

@@ -5,10 +5,9 @@ programs import more than a run needs. `nnx.Missing` raises an `AttributeError` 
 `hasattr` and `getattr` with a default answer truthfully. Both give the full name and say what to
 use instead.
 
-A name that Flax also lacks is not found, with the class of Python's own error. A program that
-tests for it (`try: from flax import new ... except ImportError:`) thus takes the branch that it
-takes with Flax 0.12.8. For names of older versions (`flax.optim`), the error says what replaced
-them.
+A name that Flax also lacks raises the same class of error as in Flax. A program that tests for it
+(`try: from flax import new ... except ImportError:`) thus takes the branch that it takes with Flax
+0.12.8. For names of older versions (`flax.optim`), the error says what replaced them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Rewrites the code of a notebook (.ipynb), and leaves everything else as it is, byte for byte.
 
-The code cells are one program: an import in the first names what later cells use. IPython's own
-lines (`%matplotlib inline`, `!pip install`, `nn.Dense?`) are replaced with `pass` for the time
-being; cells in another language (`%%bash`), and those that aren't Python, are left out. Only lines
-that change get new text in the file; outputs, metadata and layout stay.
+The code cells are one program: later cells use what the first ones import. IPython's own lines
+(`%matplotlib inline`, `!pip install`, `nn.Dense?`) are replaced with `pass` for the time being;
+cells in another language (`%%bash`), and those that aren't Python, are left out. Only lines that
+change get new text in the file; outputs, metadata and layout stay.
 """
 
 from __future__ import annotations

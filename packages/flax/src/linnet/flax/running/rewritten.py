@@ -11,7 +11,7 @@ class Rewritten:
 
     Attributes:
       code: the text, encoded as the file is.
-      left: numbers of lines (of cells in a notebook), and why each is left.
+      left: numbers of lines (of cells in a notebook), and why each is unchanged.
     """
 
     code: bytes

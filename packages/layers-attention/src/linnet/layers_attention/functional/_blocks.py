@@ -13,7 +13,7 @@ import numpy as np
 
 # The logits of a block and their exponentials are read several times, so they should stay in a
 # cache: for 8 heads, these sizes take 4 MiB. On CPUs, blocks of 128 x 512 to 512 x 512 of 8 heads
-# take the same time within 15%, those of 1024 x 1024 a third more.
+# take the same time to within 15%, those of 1024 x 1024 a third more.
 QUERIES = 256
 KEYS = 512
 LEAST = 128

@@ -2,8 +2,8 @@
 
 The kernel supports only half precision and computes its softmax in float32. Its dropout could not
 be reproduced elsewhere, so dropout is not supported; nor are soft caps and sinks. A causal window
-is the kernel's own; other windows and segments become a mask, and biases one array. "auto"
-chooses the kernel only for calls that need neither, in shapes that it takes: only then is memory
+is the kernel's own; other windows and segments become a mask, and biases become one array. "auto"
+chooses the kernel only for calls that need neither, in shapes that it supports: only then is memory
 linear in the length.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, D depth of queries and keys, E depth
@@ -68,7 +68,7 @@ def compute_capability() -> float:
 
 
 def _has_own_causality(call: Call) -> bool:
-    """Whether the causality of a call is the kernel's, which starts at the first key."""
+    """Whether the kernel's own causal mask, which starts at the first key, suits the call."""
     return call.visible.right == 1 and call.visible.known_offset == 0
 
 
@@ -139,7 +139,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
         return one_batch(x, 3)  # [B, H, Q, K]
 
     # The layers of a deep model share one trace of this function: tracing it for each layer would
-    # take half the time of tracing a transformer.
+    # take up half the time of tracing a transformer.
     traced = any(isinstance(x, jax.core.Tracer) for x in (call.query, call.key, call.value))
     replay = traced and not (dot_is_replaced() or einsum_is_replaced())
     attention = _recorded if replay else jax.nn.dot_product_attention

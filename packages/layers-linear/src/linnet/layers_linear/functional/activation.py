@@ -19,7 +19,8 @@ from ._staged import recorded_once
 def gelu(x: ArrayLike, approximate: bool = True) -> Array:
     """The Gaussian error linear unit x Φ(x) (Hendrycks & Gimpel 2016, arXiv:1606.08415).
 
-    Φ is the normal distribution's. The same as `jax.nn.gelu`, traced once for each shape.
+    Φ is the cumulative distribution function of the standard normal distribution. The same as
+    `jax.nn.gelu`, traced once for each shape.
 
     Args:
       x: any shape.

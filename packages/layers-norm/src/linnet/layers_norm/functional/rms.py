@@ -3,7 +3,7 @@
 y = x / √(E[|x|²] + ε) · scale        E over `reduction_axes`
 
 With `zero_centered`, 1 + scale replaces scale, as in the Gemma models (arXiv:2403.08295): weight
-decay then pulls the factor to one instead of zero.
+decay then pulls the factor toward one instead of zero.
 """
 
 from __future__ import annotations

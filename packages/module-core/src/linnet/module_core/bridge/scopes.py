@@ -2,8 +2,8 @@
 
 A `Scope` holds the streams of random keys, the mutable collections, and the variables that were
 passed to `apply` for a module and those below. Each bound module has its own. The running methods
-form a stack, in which a module that is created finds its parent, and a layer of nnx the module
-that it is called in.
+form a stack, in which a new module finds its parent, and an nnx layer finds the module that calls
+it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def current_module() -> Module | None:
 
 @contextmanager
 def running(module: Module, in_compact: bool) -> Iterator[None]:
-    """A method of the module runs inside: `current_module` returns it."""
+    """A context in which a method of `module` runs, so that `current_module` returns `module`."""
     token = running_methods.set((*running_methods.get(), ModuleStackEntry(module, in_compact)))
     try:
         yield

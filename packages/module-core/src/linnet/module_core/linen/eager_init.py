@@ -18,8 +18,8 @@ eagerly, where a trace cannot tell what `init` returns or does:
 * the program has effects (`jax.debug.print`, callbacks);
 * Python looks at a value, or any error is raised: the eager run raises the same error, or none;
 * a traced value outlives the trace, for example in a list outside;
-* a lifted transform returns a value that it computes, for example that of a user's function that
-  gets its key inside, or any value of a transform that is not among those above;
+* a lifted transform returns a value that it computes, for example the result of a user's function
+  that gets its key inside, or any value of a transform that is not listed above;
 * a method prints, which would show tracers.
 
 The class of such a module is remembered, so its method runs twice only at its first `init`. Under a
@@ -250,7 +250,7 @@ def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any
         if effects or deferred.reads_values or not ended:
             return None
         variables = deferred.drawn(frame.mutated())
-    except Exception:  # an initializer's, or a variable isn't an initial value
+    except Exception:  # an initializer's error, or a variable isn't an initial value
         return None
     finally:
         frame.collections = {}

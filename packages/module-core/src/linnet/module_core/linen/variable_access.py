@@ -239,7 +239,7 @@ class VariableAccess:
         """Stores a value in a collection as a side output, without making a variable of it.
 
         Args:
-          col, name: where to store it; several values of one name are combined by `reduce_fn`.
+          col, name: where to store it; values with the same name are combined by `reduce_fn`.
           value: the value to store.
           reduce_fn: (stored value, value) -> value to store; appends to a tuple by default.
           init_fn: returns the stored value that the first call starts from.

@@ -1,4 +1,4 @@
-"""Flattens and unflattens nested mappings: `struct.traverse_util` for states and all mappings."""
+"""Flattens and unflattens nested mappings: `struct.traverse_util` for states and other mappings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`PrefetchIterator`: fetches the next elements in a thread while the program works.
 
-The thread puts elements into a queue of limited size. At the end of the data, or at an error, it
+The thread puts elements into a queue of limited size. At the end of the data, or after an error, it
 puts a final entry there, so that the program sees the end or the error only after all earlier
 elements. New programs should use the loader of their data set.
 """

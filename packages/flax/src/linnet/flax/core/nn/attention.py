@@ -95,8 +95,8 @@ def _attended(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     if any(not 1 <= i < ndim - 2 for i in axes):
         raise errors.ArgumentError(
-            f"Attention along axis={axes} of {errors.counted(ndim, 'dimension')}: an axis lies"
-            " between the first dimension, the batch, and the last two, heads and depth.",
+            f"Attention along axis={axes} of {errors.counted(ndim, 'dimension')}: an axis must"
+            " lie between the first dimension, the batch, and the last two, heads and depth.",
         )
     return axes
 

@@ -249,8 +249,7 @@ def pop(node: object, *filters: Filter) -> State | tuple[State, ...]:
     removal = _Removal(filters)
     if removal.left_of(node, ()) is not node:
         raise ArgumentError(
-            f"pop takes variables out of an object, which a {type(node).__name__} is not: it can't"
-            " be changed.",
+            f"pop removes variables in place, but a {type(node).__name__} can't be changed.",
             hint="Pop from a list, a dict or a module that holds it.",
         )
     for step in removal.steps:
