@@ -284,6 +284,7 @@ QUESTIONS = {
     "ConcretizationTypeError": "transforms",
     "number of parameters": "testing",
     "register_forward_hook": "state",
+    "rendezvous": "sharding",
 }
 
 
