@@ -137,6 +137,11 @@ REMEDIES = [
         ],
     ),
     Remedy(
+        "nnx.value_and_grad returns a pair: loss, grads = nnx.value_and_grad(f)(model).",
+        lambda: differentiated(lambda both: (1.0, both[0])),
+        lambda: differentiated(lambda both: (1.0, both[0])[1]),
+    ),
+    Remedy(
         "With several differentiated arguments, pass the state that belongs to the model.",
         lambda: differentiated(lambda both: both),
         lambda: differentiated(lambda both: both[0]),

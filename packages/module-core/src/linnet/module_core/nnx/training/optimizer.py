@@ -416,6 +416,12 @@ def _chosen(grads: object, variables: object, wrt: Filter) -> object:
     if isinstance(grads, Pytree):  # a module whose variables hold gradients
         grads = state(grads)
     wanted = _flat(variables)
+    if isinstance(grads, tuple) and [isinstance(g, State) for g in grads] == [False, True]:
+        raise ArgumentError(
+            "grads must be a state, as nnx.grad returns it, got the pair of"
+            f" {describe(grads[0])} and a state.",
+            hint="nnx.value_and_grad returns a pair: loss, grads = nnx.value_and_grad(f)(model).",
+        )
     if not isinstance(grads, (State, dict, Variable)):
         raise ArgumentError(
             f"grads must be a state, as nnx.grad returns it, got {describe(grads)}.",
