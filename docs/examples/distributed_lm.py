@@ -26,7 +26,7 @@ process reads its own part of a batch. Every --save-every steps, and when a proc
 all processes write a checkpoint, each its own part; the same command resumes from it. With the same
 devices, the losses are then the same bit for bit; with a different number of processes or devices,
 they are equal up to rounding, since sums over devices are added in a different order. The text is
-that of Python's `help()`, or the file of --text. The program needs linnet, optax and
+that of Python's `help()`, or the file given by --text. The program needs linnet, optax and
 orbax-checkpoint.
 
 Shapes: K parts of a batch, B batch, T time (bytes), W width, H heads, D features of a head, V 256.
@@ -55,7 +55,7 @@ from jax.sharding import PartitionSpec as P
 from linnet import nnx, sharding
 
 BYTES = 256
-RULES = [  # of an array whose path matches, the axes that are split over "data" and over "model"
+RULES = [  # path of an array, and the axes of the mesh that each of its own axes is split over
     ("embed/embedding$", P("model", "data")),  # [V, W]
     ("(query|key|value)/kernel$", P(None, "data", "model")),  # [layers, W, H, D]
     ("out/kernel$", P(None, "model", None, "data")),  # [layers, H, D, W]
@@ -378,7 +378,7 @@ def main() -> int:
         say(f"trained    for {seconds:.0f} s, compilation included")
         bits = evaluate(model, held_out, settings, mesh)
         say(f"held out   {bits:.4f} bits per byte")
-    checkpoints.manager.close()  # once all has been written
+    checkpoints.manager.close()  # once everything has been written
     return STOPPED if stopped else 0
 
 

@@ -1,4 +1,4 @@
-"""Tables of models and shapes of abstract ones: what Flax finds."""
+"""Tables of models and the shapes of abstract models, compared with Flax."""
 
 import re
 

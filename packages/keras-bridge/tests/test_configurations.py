@@ -251,7 +251,7 @@ def config_with(value):
         f"{__name__}:json",  # a module that is imported there
         f"{__name__}:json.loads",
         f"{__name__}:sys.modules",
-        f"{__name__}:FlaxLayer",  # a class that is neither a module's nor for data
+        f"{__name__}:FlaxLayer",  # neither a module class nor a data class
         "nonsense",
     ],
 )

@@ -5,7 +5,7 @@
 # [tool.linnet]
 # library = "cax"
 # ///
-"""Cellular automata of cax, which are nnx modules: a fixed rule, and one that is learned."""
+"""Cellular automata from cax, which are nnx modules: a fixed rule, and one that is learned."""
 
 import jax
 import jax.numpy as jnp

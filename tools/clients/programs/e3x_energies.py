@@ -5,7 +5,7 @@
 # [tool.linnet]
 # library = "e3x"
 # ///
-"""Energies and forces of a molecule from an equivariant network of e3x, which is linen's."""
+"""Energies and forces of a molecule from an equivariant network from e3x, a linen module."""
 
 import e3x
 import flax.linen as nn

@@ -5,7 +5,7 @@
 # [tool.linnet]
 # library = "flaxmodels"
 # ///
-"""A ResNet of flaxmodels with random weights, in training."""
+"""A ResNet from flaxmodels with random weights, in training."""
 
 import flaxmodels as fm
 import jax

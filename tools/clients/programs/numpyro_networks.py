@@ -5,7 +5,7 @@
 # [tool.linnet]
 # library = "numpyro"
 # ///
-"""Networks of linen and nnx in probabilistic models of numpyro, fitted by SVI and NUTS."""
+"""Linen and nnx networks in probabilistic models of numpyro, fitted by SVI and NUTS."""
 
 import flax.linen as nn
 import jax

@@ -5,7 +5,7 @@
 # [tool.linnet]
 # library = "transformers"
 # ///
-"""Small Flax models of Hugging Face's transformers with random weights: outputs, generation."""
+"""Small Flax models from Hugging Face's transformers with random weights: outputs, generation."""
 
 import jax
 import jax.numpy as jnp

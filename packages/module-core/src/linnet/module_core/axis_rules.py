@@ -63,7 +63,7 @@ _strict: ContextVar[bool] = ContextVar("strict_axis_rules", default=False)
 def strict_axis_rules(rules: LogicalRules) -> Iterator[None]:
     """`logical_axis_rules` in which a name without a rule, such as a misspelled one, is an error.
 
-    Otherwise, an axis of such a name is not split, or the name is taken to be that of a mesh axis.
+    Otherwise, such an axis is not split, or its name is taken to be that of a mesh axis.
 
     >>> with strict_axis_rules([("mlp", "model")]):
     ...     assign_mesh_axes(("mpl",), get_logical_axis_rules())

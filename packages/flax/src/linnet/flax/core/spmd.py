@@ -116,7 +116,7 @@ def shard_value(
     Args:
       value: an array, or a tree of them.
       out_sharding: its sharding; None leaves the value as it is.
-      sharding_rules: from logical axes to those of the mesh; those that are set apply as well.
+      sharding_rules: rules from logical axes to mesh axes; the rules that are set apply as well.
       mesh: the mesh; None for that of the sharding, or the one that is set.
 
     Raises:

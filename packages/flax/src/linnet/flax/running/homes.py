@@ -1,6 +1,6 @@
 """Finds where Linnet has a name of Flax, for programs that are rewritten.
 
-It needs no table. It looks a name of Flax up at the same path in `linnet`, and then at that path
+It needs no table. It looks up a name of Flax at the same path in `linnet`, and then at that path
 without the module that holds the name. The first result that is the same object as in
 `linnet.flax` is the name's home; without such a result, the home is `linnet.flax`. So a rewritten
 program gets the objects that the hook would give it.

@@ -305,7 +305,7 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
             )
 
         current = if_visible(static, arrays, tile, work, current)
-        # Written at every step and never read, which XLA does in place.
+        # Written at every step and never read, so XLA writes them in place.
         all_rows = _Sums(
             put_block(all_rows.highest, current.highest, tile.row, -1),
             put_block(all_rows.powers, current.powers, tile.row, -1),

@@ -157,8 +157,8 @@ class _Average:
         elif is_complex(total.dtype):
             count = constant(max(self.size, 1), real)
         else:
-            # XLA multiplies where it compiles the division by a known number, as in jnp.mean. Where
-            # it compiles the division alone, of one number by another, it divides: the mean of a
+            # XLA compiles a division by a known number as a multiplication, as in jnp.mean. A
+            # division of one number by another, compiled alone, stays a division: the mean of a
             # single row would differ from that of the same row among others.
             mean = lax.mul(total, np.reciprocal(constant(max(self.size, 1), real)))
             return lax.convert_element_type(mean, dtype)

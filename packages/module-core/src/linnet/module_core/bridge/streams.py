@@ -27,7 +27,7 @@ class _Forbidden(RngStream):
 
 
 def forbid_streams(module: object, *, but: Collection[str] = ()) -> None:
-    """Makes draws from streams of `module` raise an error, unless their tag is in `but`."""
+    """Makes draws from streams of `module` raise an error, except those whose tag is in `but`."""
     for _, stream in iter_graph(module):
         if isinstance(stream, RngStream) and stream.tag not in but:
             object.__setattr__(stream, "__class__", _Forbidden)

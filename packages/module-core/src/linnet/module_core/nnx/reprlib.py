@@ -81,7 +81,7 @@ class Attr(Fields):
       value: its value.
       start, end: text before and after it.
       use_raw_value: prints a string value without quotes.
-      use_raw_key: prints the name unchanged; otherwise by its `repr` unless it is a string.
+      use_raw_key: prints a name that isn't a string as it is; otherwise, prints its `repr`.
     """
 
     key: Any
@@ -109,7 +109,7 @@ class Attr(Fields):
 
 
 class Representable:
-    """Base class of objects that print by their `__nnx_repr__`."""
+    """Base class of objects whose text `__nnx_repr__` defines."""
 
     __slots__ = ()
 

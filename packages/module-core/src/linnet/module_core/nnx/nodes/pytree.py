@@ -151,7 +151,7 @@ class Pytree:
 
     @classmethod
     def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Attributes that objects of Flax's class of this name lack, for options that are off."""
+        """Attributes that Flax's class of the same name lacks, with values that disable them."""
         return {}
 
     def __copy__(self) -> Self:
@@ -218,8 +218,8 @@ def new_object(cls: type[T], stamp: object = None) -> T:
 def adopt(obj: Pytree, state: Mapping[str, Any]) -> None:
     """Gives a new object the attributes that an object of Flax's had.
 
-    They record whether each is data. A mark is set where this doesn't follow from the value, and
-    for containers of data, which Flax programs have to mark.
+    Flax records for each attribute whether it is data. A mark is set where this doesn't follow from
+    the value, and for containers of data, which Flax programs have to mark.
     """
     attributes = {k: v for k, v in state.items() if not k.startswith("_pytree__")}
     attributes = {**type(obj)._beyond_flax(attributes), **attributes}
