@@ -41,7 +41,7 @@ def test_decoder(name):
     near(llama.logits(model, prompts), expected["out.logits"], 1e-4, 1e-4)
     generated = expected["out.generated"][:, prompts.shape[1] :]
     np.testing.assert_array_equal(llama.write(model, list(prompts), 12), generated)
-    # Rows of different lengths: the second one gets the same as in a prompt of its own.
+    # Rows of different lengths: the second one gets the same result as on its own.
     uneven = llama.write(model, [prompts[0], prompts[1, :5]], 4)
     np.testing.assert_array_equal(uneven[0], generated[0, :4])
     np.testing.assert_array_equal(uneven[1:], llama.write(model, [prompts[1, :5]], 4))
@@ -253,7 +253,7 @@ def test_other_logits(name, program, encoders):
 
 
 def test_modernbert_of_old_files():
-    """They have two bases and no list of layers; the same model in other words."""
+    """Old configurations have two bases and no list of layers, but describe the same model."""
     modernbert, folder = example("modernbert"), CHECKPOINTS / "modernbert"
     config, tensors = json.loads((folder / "config.json").read_text("utf-8")), load(folder)
     old = {k: v for k, v in config.items() if k not in ("layer_types", "rope_parameters")}

@@ -1,7 +1,7 @@
 """What a search of the site finds, according to the built index and the theme's ranking.
 
-The theme searches in the browser with lunr: each word of a query matches the words that
-begin with it, titles weigh 1000 times as much as text, and a page's front matter may boost it.
+The theme searches in the browser with lunr: each word of a query matches the words that begin with
+it, titles weigh 1000 times as much as text, and a page's front matter may boost the page.
 Texts and queries are divided into words at the separators that mkdocs.yml sets. A page counts more
 than a section, and so does a result that has more of the query's words. Results of one page are
 shown together, at the rank of the best one. lunr for Python does the same with the same index.

@@ -292,9 +292,9 @@ def dropped(static: Static, arrays: Arrays, tile: Tile, x: Array) -> Array:
 def if_visible(
     static: Static, arrays: Arrays, tile: Tile, work: Callable[[T], T], unchanged: T
 ) -> T:
-    """`work(unchanged)`, unless no query of the tile sees a key of it.
+    """`work(unchanged)` if a query of the tile may see one of its keys, else `unchanged`.
 
-    If that is known before the program runs, the tile isn't in the list of pairs at all.
+    If no query sees a key, and that is known before the program runs, the tile isn't in the list of pairs at all.
     """
     if arrays.meets is None:
         return work(unchanged)

@@ -5,8 +5,8 @@
 with cap(x) = c · tanh(x / c) if there is a soft cap. A sink is an additional logit in each row,
 whose weight is left out: the weights of the row then sum to less than one.
 
-The order of operations gives the same rounding as Flax. They use `lax`, which traces several times
-faster than `jax.numpy`.
+The order of operations gives the same rounding as Flax. The operations are those of `lax`, which
+trace several times faster than those of `jax.numpy`.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
 D depth of queries and keys, E depth of values.

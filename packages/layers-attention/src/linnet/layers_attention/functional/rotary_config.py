@@ -1,7 +1,7 @@
 """Reads rotary positions from a model's configuration, Hugging Face's config.json.
 
 The options have had several names and places over the years: at the top level (`rope_theta`), in
-`rope_scaling`, in `rope_parameters`, and in the latter separately for each type of layer.
+`rope_scaling`, or in `rope_parameters`, where each type of layer may have its own.
 """
 
 from __future__ import annotations

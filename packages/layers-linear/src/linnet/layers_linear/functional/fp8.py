@@ -407,7 +407,7 @@ def fp8_rounded_dot_general(
     """`lax.dot_general` of operands that are rounded to 8 bits, in their own dtype.
 
     XLA recognizes the pattern on GPUs that have 8-bit matrix units, and uses these; elsewhere the
-    result is the same, and takes a little longer than without rounding.
+    result is the same, but computing it takes a little longer than without rounding.
 
     Args:
       lhs, rhs: the operands, of one floating dtype.

@@ -5,7 +5,7 @@ take gradients with respect to all variables, and let `linnet.training.TrainStat
 collection.
 
 A layer that is called several times in one step (with shared parameters, or in a loop) adds the
-new values up, as it does gradients; give each call its own state there.
+new values up, as it does gradients; in that case, give each call its own state.
 """
 
 from __future__ import annotations
