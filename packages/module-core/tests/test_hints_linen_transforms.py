@@ -166,7 +166,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "Name the arguments that Python's control flow depends on in static_argnums.",
+        "In static_argnums, name the arguments that Python's control flow depends on.",
         lambda: nn.remat(lambda m, x, double: x * 2 if double else x, concrete=True),
         lambda: inside(
             lambda m, x: nn.remat(lambda m, x, double: x * 2 if double else x, static_argnums=2)(

@@ -20,7 +20,7 @@ _MADE_BY_INIT = _DenyList("intermediates")
 
 @_dataclass
 class _ObjectRepresentation:
-    """What a value other than an array is wrapped in by Flax. Rows of Linnet have text instead."""
+    """Flax's wrapper for a value that is not an array. Linnet's rows have text instead."""
 
     obj: object
 

@@ -294,7 +294,7 @@ def if_visible(
 ) -> T:
     """`work(unchanged)` if a query of the tile may see one of its keys, else `unchanged`.
 
-    If no query sees a key, and that is known before the program runs, the tile isn't in the list of pairs at all.
+    If that is known before the program runs, only visible tiles are in the list of pairs.
     """
     if arrays.meets is None:
         return work(unchanged)

@@ -72,7 +72,7 @@ def refuse_concrete(concrete: bool) -> None:
     if concrete:
         raise ArgumentError(
             "remat(concrete=True) is no longer supported by jax.",
-            hint="Name the arguments that Python's control flow depends on in static_argnums.",
+            hint="In static_argnums, name the arguments that Python's control flow depends on.",
         )
 
 
