@@ -257,7 +257,7 @@ class FlaxLayer(ModuleLayer):
         if sown:
             self._warn_of_sown(
                 ", ".join(sown),
-                "Return what you want to see from the method: with method=function, "
+                "Have the method return what you want to see: with method=function, "
                 "`def function(module, inputs): return module(inputs), module.get_variable("
                 f"{_SOWN!r}, name)`.",
             )
