@@ -108,6 +108,8 @@ assert_type(nn.Sequential([nn.Dense(3), nn.relu]), nn.Sequential)
 assert_type(nn.max_pool(x, (2, 2)), jax.Array)
 assert_type(nn.relu(x), jax.Array)
 assert_type(nn.softmax(x, axis=-1), jax.Array)
+assert_type(nn.logsumexp(x), jax.Array)
+assert_type(nn.logsumexp(x, return_sign=True), tuple[jax.Array, jax.Array])
 assert_type(nn.make_causal_mask(x), jax.Array)
 assert_type(nn.initializers.normal(0.1)(key, (2, 3)), jax.Array)
 

@@ -7,6 +7,7 @@ Values and equations are those of JAX; every other activation function comes fro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import jax
 from jax import Array
@@ -31,6 +32,29 @@ def gelu(x: ArrayLike, approximate: bool = True) -> Array:
     Array([ 0., 10.], dtype=float32)
     """
     return jax.nn.gelu(x, approximate)
+
+
+@overload
+def logsumexp(
+    a: ArrayLike,
+    axis: int | Sequence[int] | None = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    where: ArrayLike | None = None,
+) -> Array: ...
+
+
+@overload
+def logsumexp(
+    a: ArrayLike,
+    axis: int | Sequence[int] | None = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    *,
+    return_sign: Literal[True],
+    where: ArrayLike | None = None,
+) -> tuple[Array, Array]: ...
 
 
 @recorded_once
