@@ -282,6 +282,25 @@ def test_types_stay_as_in_an_eager_run(monkeypatch):
     assert variables["state"]["text"] == "words"
 
 
+@jax.custom_jvp
+def doubled(x):
+    return 2 * x
+
+
+doubled.defjvp(lambda x, dx: (doubled(*x), 2 * dx[0]))
+
+
+@pytest.mark.parametrize("function", [doubled, jax.jit(doubled)], ids=["as it is", "jitted"])
+def test_a_trace_that_jax_keeps_holds_no_values(function, monkeypatch):
+    """What jax caches for a function refers to the trace in which it was first called."""
+    model, runs = counted(lambda self, x: function(Dense()(x)))
+    collected = []
+    monkeypatch.setattr(gc, "collect", lambda generation=2: collected.append(generation))
+    model().init(KEY, X)
+    assert runs == [True]
+    assert 2 not in collected, "a full collection takes most of a second in a large program"
+
+
 def test_nothing_is_kept_alive():
     def body(self, x):
         return Dense()(x)

@@ -57,9 +57,24 @@ def is_alive(state: object) -> bool:
 
     `state` is a value of `trace_state`.
     """
+    return None not in _traces(state)
+
+
+def has_values(state: object) -> bool:
+    """Whether a value of the trace that `state` identifies still exists.
+
+    jax 0.10 keeps the trace in which a jitted function such as `jax.nn.relu6` was first called: what
+    it caches for the function refers to the trace, but to none of its values. The search takes less
+    time than a full garbage collection, but visits as many objects.
+    """
+    traces = _traces(state)
+    return not traces or any(isinstance(x, jax.core.Tracer) for x in gc.get_referrers(*traces))
+
+
+def _traces(state: object) -> list[object]:
     # `state` refers to the trace weakly in every version; otherwise the trace would stay alive.
     held = gc.get_referents(vars(state))
-    return not any(isinstance(ref, weakref.ref) and ref() is None for ref in held)
+    return [ref() for ref in held if isinstance(ref, weakref.ref)]
 
 
 def own_annotations(cls: type) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any
     finally:
         frame.collections = {}
         frame.deferred = None
-    del deferred
+    del deferred, traced  # jax keeps what it traced for as long as the function exists
     return None if outlives(traces.pop()) else variables
 
 
@@ -279,11 +279,14 @@ def _outermost() -> object:
 
 
 def outlives(trace: object) -> bool:
-    """Whether something still refers to a trace that has ended, or to one of its values."""
+    """Whether a value of a trace that has ended still exists."""
     if not _compat.is_alive(trace):
         return False
-    gc.collect()  # it may be garbage that refers to itself
-    return _compat.is_alive(trace)
+    gc.collect(0)  # it may be garbage that refers to itself
+    if not _compat.is_alive(trace) or not _compat.has_values(trace):
+        return False
+    gc.collect()
+    return _compat.has_values(trace)
 
 
 def _ignores_key(init: object) -> bool:
