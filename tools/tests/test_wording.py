@@ -107,6 +107,26 @@ def names_of_tests(text):
         yield text.count("\n", 0, match.start()) + 1, match[1].replace("_", " ")
 
 
+IN_LINES = [phrase for phrase in PHRASES if phrase.startswith("^")]
+AT_WORDS = [phrase for phrase in PHRASES if phrase.startswith(r"\b")]
+OTHERS = [phrase for phrase in PHRASES if phrase not in IN_LINES + AT_WORDS]
+
+
+def has_any(phrases, text, flags=0):
+    """Whether any phrase is in the text; `re` searches quickly for phrases that begin alike."""
+    return re.search("|".join(phrases), text, flags) is not None
+
+
+def phrases_to_find(text, flow, names):
+    """All phrases if the file has any, which takes a quarter of the time of looking for each."""
+    if has_any(IN_LINES, text, re.MULTILINE):
+        return PHRASES
+    for group in (AT_WORDS, OTHERS):
+        if has_any(group, flow) or has_any(group, names, re.IGNORECASE):
+            return PHRASES
+    return {}
+
+
 def found():
     for file in FILES:
         name = file.relative_to(ROOT).as_posix()
@@ -114,7 +134,8 @@ def found():
         text = file.read_text("utf-8")
         flow, starts = flowing(text)
         tests = list(names_of_tests(text))
-        for phrase, better in PHRASES.items():
+        names = "\n".join(words for _, words in tests)
+        for phrase, better in phrases_to_find(text, flow, names).items():
             if phrase in excepted:
                 continue
             if phrase.startswith("^"):

@@ -63,9 +63,9 @@ def is_alive(state: object) -> bool:
 def has_values(state: object) -> bool:
     """Whether a value of the trace that `state` identifies still exists.
 
-    jax 0.10 keeps the trace in which a jitted function such as `jax.nn.relu6` was first called: what
-    it caches for the function refers to the trace, but to none of its values. The search takes less
-    time than a full garbage collection, but visits as many objects.
+    jax 0.10 keeps the trace in which a jitted function such as `jax.nn.relu6` was first called:
+    what it caches for the function refers to the trace, but not to its values.
+    The search takes less time than a full garbage collection, although it visits as many objects.
     """
     traces = _traces(state)
     return not traces or any(isinstance(x, jax.core.Tracer) for x in gc.get_referrers(*traces))
