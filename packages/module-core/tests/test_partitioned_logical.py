@@ -54,7 +54,7 @@ def test_nothing_is_said_of_nothing():
 
 
 def test_a_name_occurs_once():
-    with pytest.raises(ArgumentError, match="'mlp' occurs several times"):
+    with pytest.raises(ArgumentError, match="'mlp' occurs more than once"):
         axes(("mlp", None, "mlp", None))
 
 

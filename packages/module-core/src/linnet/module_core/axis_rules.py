@@ -157,7 +157,7 @@ def assign_mesh_axes(names: Sequence[str | None] | PartitionSpec, rules: Logical
     if repeated:
         raise ArgumentError(
             f"Logical axis names {tuple(names)} are ambiguous: {', '.join(map(repr, repeated))} "
-            f"occur{'s' * (len(repeated) == 1)} several times.",
+            f"{'occurs' if len(repeated) == 1 else 'occur'} more than once.",
             hint="Use different names for axes that are laid out differently.",
         )
     place = {n: i for i, n in enumerate(names) if isinstance(n, str)}
