@@ -644,6 +644,12 @@ def test_fields_are_flax_s(name):
         assert list(ours) == list(theirs)
 
 
+def arguments_of(function):
+    """The names, kinds and defaults of a function's parameters."""
+    parameters = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default) for p in parameters]
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -663,8 +669,7 @@ def test_functions_take_flax_s_arguments(path):
         function = nn
         for part in path.split("."):
             function = getattr(function, part)
-        parameters = inspect.signature(function).parameters.values()
-        return [(p.name, p.kind, p.default) for p in parameters]
+        return arguments_of(function)
 
     if path == "linear.canonicalize_padding":
         assert arguments(linnet.linen)[:2] == arguments(flax.linen)
@@ -690,7 +695,7 @@ def test_activations_are_jax_s():
     for name in ACTIVATIONS:
         ours, theirs = getattr(linnet.linen, name), getattr(flax.linen, name)
         assert getattr(linnet.linen.activation, name) is ours
-        assert inspect.signature(ours) == inspect.signature(theirs)
+        assert arguments_of(ours) == arguments_of(theirs)
         if name in RECORDED_ONCE:
             identical(ours(IMAGE), theirs(IMAGE))
             identical(jax.jit(ours)(IMAGE), jax.jit(theirs)(IMAGE))
