@@ -1,4 +1,4 @@
-"""DeepSeek's decoders: attention to small vectors of the tokens, and a mixture of experts.
+"""DeepSeek's decoders: attention to one small vector per token, and a mixture of experts.
 
     python docs/examples/deepseek.py [CHECKPOINT]
 

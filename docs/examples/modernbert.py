@@ -1,4 +1,4 @@
-"""ModernBERT from a Hugging Face checkpoint: features of texts, words that fit, classes.
+"""ModernBERT from a Hugging Face checkpoint: features of texts, masked words, classes.
 
     python docs/examples/modernbert.py [CHECKPOINT]
 
@@ -183,7 +183,7 @@ def kinds_of(config: Config) -> list[dict[str, Any]]:
 
 
 def names_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The renames for `from_torch` and `to_torch`; the first layer is one of its own."""
+    """The renames for `from_torch` and `to_torch`; the first layer is stored separately."""
     rest = range(1, config["num_hidden_layers"])
     return NAMES | {f"layers.{i}": f"layers.{i - 1}" for i in rest}
 

@@ -101,7 +101,7 @@ def adapter_step(model: GPT, optimizer: nnx.Optimizer, batch: np.ndarray) -> jax
 
 
 class Point(NamedTuple):
-    """A point of the learning curves, in bits per held-out character."""
+    """A point on the learning curves, in bits per held-out character."""
 
     step: int
     train: float
@@ -110,7 +110,7 @@ class Point(NamedTuple):
 
 
 def fine_tune(model: GPT, code: Text, manual: Text, settings: Settings, steps: int) -> list[Point]:
-    """Trains the adapters for `steps`, or until Ctrl-C; the curve starts before the first."""
+    """Trains the adapters for `steps` steps, or until Ctrl-C; the curve starts before training."""
     rate = optax.cosine_onecycle_schedule(steps, 1e-2)
     optimizer = nnx.Optimizer(model, optax.adam(rate, b2=0.99), wrt=nnx.LoRAParam)
     reader = nnx.view(model, deterministic=True)  # the same parameters, without Dropout

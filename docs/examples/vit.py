@@ -5,7 +5,7 @@
 CHECKPOINT is a folder with the config.json and model.safetensors of a ViT (arXiv:2010.11929),
 DeiT (arXiv:2012.12877), DINOv2 (arXiv:2304.07193) or BEiT (arXiv:2106.08254) model. If it is
 omitted, a tiny model with random weights is loaded. Images may be larger than in training: position
-embeddings are interpolated. BEiT has biases for distances instead, and images of one size. If
+embeddings are interpolated. BEiT has biases for distances instead, and images of a fixed size. If
 CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B batch; H height; W width; C channels, last here and first in PyTorch; h rows and w columns
@@ -163,7 +163,7 @@ class ViT(nnx.Module):
 
 
 def bias_table(config: Config) -> nnx.Param[jax.Array]:
-    """A bias for each distance of two patches and each head, then those of the first token."""
+    """A bias for each distance between two patches and each head, then those of the first token."""
     side = 2 * (config["image_size"] // config["patch_size"]) - 1
     return nnx.Param(jnp.zeros((side**2 + 3, config["num_attention_heads"])))
 

@@ -85,7 +85,7 @@ class Environments:
             return dict(arrays)
 
     def run_tests(self, name: str) -> Mapping[str, str]:
-        """Whether each of the library's tests passed, failed or was skipped in an environment."""
+        """Each of the library's tests with its outcome: passed, failed or skipped."""
         report = self.folder / f"{name}.xml"
         report.unlink(missing_ok=True)
         options = ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]

@@ -1,4 +1,4 @@
-"""Linear, convolution, embedding, pooling and dropout layers: bit for bit what Flax computes.
+"""Linear, convolution, embedding, pooling and dropout layers: equal to Flax's bit for bit.
 
 Each case is a layer built the same way from both libraries. Parameters are compared bit by bit;
 outputs too, eager with eager and jitted with jitted (fusion changes rounding, so never one with the
@@ -53,9 +53,9 @@ def shown(fields):
 
 
 def built(nn, fields):
-    """The fields; those that hold something of the library itself are given as functions of it.
+    """The fields; those that hold an object of the library are given as functions of the library.
 
-    Where neither an initializer nor its dtype is the case's subject, `drawn` replaces it.
+    If a case tests neither an initializer nor its dtype, `drawn` replaces the initializer.
     """
     made = {
         k: v(nn) if getattr(v, "__name__", "").startswith("of_") else v for k, v in fields.items()
@@ -568,7 +568,7 @@ DTYPES = [None, jnp.float32, bf16, "float32", float, np.dtype("float16"), c64, i
 
 
 def outcome(function, *args, **options):
-    """Everything that a result shows, or that there is none."""
+    """Everything that is compared in a result, or the kind of error if there is no result."""
     try:
         result = function(*args, **options)
     except (TypeError, ValueError) as error:
@@ -674,7 +674,8 @@ def test_functions_take_flax_s_arguments(path):
     if path == "linear.canonicalize_padding":
         assert arguments(linnet.linen)[:2] == arguments(flax.linen)
     else:
-        # By name alone, after Flax's: the layers of nnx have it in both libraries.
+        # `out_sharding` is keyword-only, after Flax's parameters: nnx's layers have it in both
+        # libraries.
         own = ("out_sharding", inspect.Parameter.KEYWORD_ONLY, None)
         assert [a for a in arguments(linnet.linen) if a != own] == arguments(flax.linen)
 

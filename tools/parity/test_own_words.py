@@ -29,10 +29,11 @@ OURS = [
 ]
 
 WORDS = 7
-"""A run of this many words is somebody's sentence; shorter ones are common phrases."""
+"""A run of this many words counts as somebody's sentence; shorter ones are common phrases."""
 
 CHARACTERS = 130
-"""For code, as tokens joined by spaces: calls to a constructor and to `init` are shorter."""
+"""The same for code, as tokens joined by spaces; calls to a constructor or to `init` are
+shorter."""
 
 
 def test_sentences():

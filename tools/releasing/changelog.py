@@ -12,7 +12,7 @@ It has one form, which people and tools can read:
 
     ## 0.1.0 - 2026-11-21
 
-The sections are those of `SECTIONS`, and each requires a smallest bump. `Compatible` is for a
+The sections are those of `SECTIONS`, and each requires a minimum bump. `Compatible` is for a
 change that the tools report as a break although it is not one: an entry begins with the name that
 the tools print, and says why no program is affected.
 """

@@ -1,6 +1,6 @@
-"""Reads from git: tags, changes since one of them, the sources at a commit.
+"""Reads tags, changes since a tag, and the sources at a commit from git.
 
-A tag is called `<distribution>-v<version>`. The last one of a package is the highest that the
+A tag is called `<distribution>-v<version>`. A package's last tag is the highest one that the
 current commit descends from, so a branch for an older version has its own last tag.
 """
 
@@ -87,7 +87,7 @@ def folder_name(package: Package) -> str:
 
 
 def require_whole_history() -> None:
-    """Checks that a clone has all older commits; without them, each one seems to be the first.
+    """Checks that a clone has all older commits; without them, each release seems to be the first.
 
     Raises:
       Refused: the clone is shallow.

@@ -3,8 +3,8 @@
 When a sibling's version leaves a range, the range moves to that of the new version. It is never
 widened across a break, because no test would cover its old end.
 
-Its lower end rises when older versions of the sibling cannot be installed with the package's other
-requirements, because they depend on a version of a third package before a break.
+Its lower end rises when older versions of the sibling depend on a third package from before a
+breaking change, so that they cannot be installed with the package's other requirements.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def rewritten(
       sibling: the sibling that the range is for.
       version: the version of the sibling.
       change: `versions.moved`, which moves the range to that version, or `versions.raised`, which
-        lets it begin there.
+        raises its lower end to that version.
 
     Returns:
       The text, and the new requirement.

@@ -17,7 +17,8 @@ each_package = pytest.mark.parametrize("package", PACKAGES)
 
 # Imports inside functions, with the reason.
 WHEN_ASKED = {
-    # Importing tables takes a seventh of the time of linen, and few programs draw one.
+    # Importing tables takes a seventh of the time that importing linen takes, and few programs draw
+    # one.
     ("linnet.module_core", "linen.module"): {"linen.summary"},
     # Importing one style never imports the other, and these are useful with linen alone.
     ("linnet.module_core", "sharding.rules"): {"nnx.filters"},
@@ -65,7 +66,7 @@ def test_styles_know_functions_and_not_each_other(package):
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
 def test_no_two_files_are_the_same(package):
-    """The check of a release's wheel rejects them."""
+    """The check of a release's wheel rejects duplicate files."""
     seen = {}
     for file in package.modules:
         text = file.read_text(encoding="utf-8").strip()

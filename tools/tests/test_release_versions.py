@@ -1,4 +1,4 @@
-"""Versions, ranges and changelogs: what releases are made of."""
+"""Versions, ranges and changelogs: the inputs and outputs of a release."""
 
 import pytest
 from hypothesis import given, settings
@@ -77,7 +77,7 @@ def test_a_range_holds_what_is_compatible_and_ends_where_breaks_may_begin(versio
 @settings(deadline=None)
 @given(versions, versions)
 def test_compatible_is_what_packaging_says_of_compatible_releases(old, new):
-    """`~=1.4` is any 1.x from there on, `~=0.1.0` any 0.1.x: PEP 440's own formula."""
+    """`~=1.4` is any 1.x from 1.4 on, `~=0.1.0` any 0.1.x: PEP 440's own formula."""
     if new < old:
         old, new = new, old
     compatible = SpecifierSet(

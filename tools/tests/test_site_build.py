@@ -1,4 +1,4 @@
-"""The site's parts that work inside mkdocs and griffe; `nox -s docs` runs these tests."""
+"""The parts of the site that run inside mkdocs and griffe; `nox -s docs` runs these tests."""
 
 import logging
 import re
@@ -294,7 +294,8 @@ def test_a_search_finds_the_answer_to_a_question(query):
     assert {f"guides/{QUESTIONS[query]}/", "guides/faq/"} & set(first), first
 
 
-# The section that comes first for what users of several libraries ask in public threads.
+# The section that a search finds first for terms that users of several libraries ask about in
+# public threads.
 SECTIONS = {
     "validation split": "guides/training_recipes/#validation-split",
     "cross validation": "guides/training_recipes/#validation-split",

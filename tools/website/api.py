@@ -1,11 +1,11 @@
-"""What the API pages show: every public name, in the module where a program imports it from.
+"""The contents of the API pages: every public name, in the module that a program imports it from.
 
-They are read from the sources as text, without importing anything: a module's public names are
-those of its `__all__`; without one, what it defines under a name without an underscore, what it
-imports `as` itself, and what an `import *` brings. Names that are modules are parts, with names of
-their own. A package that holds nothing of its own (a facade: it installs several modules) gets a
-list of its names, each of which links to its description. A new package or name thus appears
-automatically.
+The names are read from the sources as text, without importing anything. A module's public names are
+those in its `__all__`; without one, the names without an underscore that it defines, those that it
+imports `as` themselves, and those that an `import *` provides. A name that is a module becomes a
+part, with names of its own. A package that holds nothing of its own (a facade: it installs several
+modules) gets a list of its names, each of which links to its description. A new package or name
+thus appears automatically.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class Entry:
     """A public name.
 
     Attributes:
-      path: what a program writes, `linnet.layers_norm.linen.LayerNorm`.
-      home: where it is defined, `linnet.layers_norm.linen.layer.LayerNorm`; None if elsewhere.
+      path: the path that a program writes, such as `linnet.layers_norm.linen.LayerNorm`.
+      home: the path of its definition, such as `linnet.layers_norm.linen.layer.LayerNorm`; None if
+        it is defined outside the packages.
     """
 
     path: str
@@ -58,7 +59,7 @@ class Part:
         return docstring(self.path)
 
     def walk(self) -> Iterator[Part]:
-        """This part and all below it."""
+        """This part and all parts below it."""
         yield self
         for part in self.parts:
             yield from part.walk()
@@ -71,7 +72,7 @@ class Api:
     Attributes:
       parts: for each import name, the part.
       paths: for each definition, the path under which it is described.
-      others: for each definition, the further paths that packages give it.
+      others: for each definition, the other paths under which packages export it.
     """
 
     parts: dict[str, Part] = field(default_factory=dict)
@@ -86,7 +87,7 @@ def is_facade(package: Package) -> bool:
 
 @cache
 def api() -> Api:
-    """What is public in which package."""
+    """The public names of each package."""
     found = Api()
     own = [p for p in workspace.packages() if not is_facade(p)]
     facades = [p for p in workspace.packages() if is_facade(p)]
@@ -103,7 +104,7 @@ def api() -> Api:
 
 
 def _describe_the_rest(found: Api, facade: Part) -> None:
-    """Adds to the packages what they define and only the facade makes public."""
+    """Adds to each package the names that it defines but only the facade makes public."""
     for entry in [e for part in facade.walk() for e in part.entries]:
         owner = next((n for n in found.parts if entry.home.startswith(f"{n}.")), None)
         if owner is None or owner == facade.path or entry.home in found.paths:
@@ -117,12 +118,12 @@ def _describe_the_rest(found: Api, facade: Part) -> None:
 
 
 def _part(module: str, package: str | None, found: Api) -> Part:
-    """The part with that name; adds what is described in it to `found`.
+    """The part with that name; adds the definitions described in it to `found`.
 
     Args:
       module: its dotted name.
       package: only definitions inside this are described; None for a facade, which shows all.
-      found: what has been described already.
+      found: the definitions that have already been described.
     """
     entries: list[Entry] = []
     modules: list[str] = []
@@ -165,7 +166,8 @@ def resolve(path: str) -> str | None:
         if module and file_of(module) is None:  # it may be another module's name here
             found = resolve(module)
             return None if found in (None, module) else resolve(f"{found}.{name}")
-        # A package may hold a function named like the file that defines it: the function counts.
+        # A package may hold a function named like the file that defines it: the function takes
+        # precedence.
         source = _bindings(module).get(name) if file_of(module) is not None else None
         if source in (None, path):
             return path if source or file_of(path) is not None else None
@@ -181,7 +183,7 @@ def is_module(path: str) -> bool:
 
 
 def external(path: str) -> str:
-    """Where something that isn't ours comes from: `jax.nn.relu`."""
+    """The original path of an object that isn't ours, such as `jax.nn.relu`."""
     for _ in range(20):
         module, _, name = path.rpartition(".")
         if file_of(module) is None:
@@ -216,7 +218,7 @@ def docstring(module: str) -> str:
 
 
 def summary(home: str) -> str:
-    """The first line of the docstring of a definition, or nothing."""
+    """The first line of the docstring of a definition, or an empty string."""
     module, _, name = home.rpartition(".")
     if file_of(module) is None:
         return ""
@@ -284,7 +286,7 @@ def _tree(module: str) -> ast.Module:
 
 @cache
 def _bindings(module: str) -> dict[str, str]:
-    """Where each top-level name comes from; for what is defined here, its own path."""
+    """The original path of each top-level name; for a name defined in the module, its own path."""
     found: dict[str, str] = {}
     for node in _statements(_tree(module).body):
         if isinstance(node, ast.ImportFrom):
@@ -335,7 +337,7 @@ def _renamed(node: ast.stmt) -> str:
 
 @cache
 def _definitions(module: str) -> frozenset[str]:
-    """What is defined in a module itself, not imported."""
+    """The names that a module defines itself rather than imports."""
     return frozenset({name for node in _statements(_tree(module).body) for name in _targets(node)})
 
 
@@ -351,7 +353,7 @@ def _origin(module: str, node: ast.ImportFrom) -> str:
 
 @cache
 def _listed(module: str) -> tuple[str, ...] | None:
-    """`__all__`, where it is a list of strings; names that are put into it from a tuple, too.
+    """`__all__`, if it is a list of strings, including names unpacked into it from a tuple.
 
     The tuple may be the `__all__` of another module, imported under a different name.
     """
@@ -376,7 +378,7 @@ def _listed(module: str) -> tuple[str, ...] | None:
 
 
 def _imported(origin: str, node: ast.ImportFrom) -> Iterator[tuple[str, str]]:
-    """The names that an import binds, and what each is called where it comes from."""
+    """The names that an import binds, and the name of each in the module that it comes from."""
     for alias in node.names:
         if alias.name != "*":
             yield alias.asname or alias.name, alias.name

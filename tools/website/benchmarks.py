@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = ROOT / "docs" / "images" / "benchmarks.svg"
 FIRST_STEP = ROOT / "docs" / "images" / "first_step.svg"
 
-# Kinds of cases, by how their names begin.
+# Kinds of cases, by the beginnings of their names.
 KINDS = {
     "trace": "Tracing",
     "first-step": "Time to the first step",
@@ -42,7 +42,7 @@ KINDS = {
     "scale": "70 billion parameters",
 }
 
-# What the picture shows: cases that are compared with Flax.
+# The cases that the picture shows, which are compared with Flax.
 SHOWN = {
     "nnx-jit-nothing": "a call to nnx.jit, 702 arrays",
     "nnx-jit-step": "a training step under nnx.jit",
@@ -64,7 +64,7 @@ SHOWN = {
     "run-transformer-grad-step": "running the compiled step, 24 layers",
 }
 
-# What the second picture shows, in seconds: cases, and what their contenders are called there.
+# The cases that the second picture shows, in seconds, and the labels of their contenders.
 STEPS = {
     "first-step-init": "init",
     "first-step-jit-init": "jax.jit(init)",
@@ -82,13 +82,13 @@ CONTENDERS = {
 
 
 def results() -> dict[str, Any]:
-    """What is kept."""
+    """The stored results."""
     found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
     return found
 
 
 def take_over(file: Path) -> None:
-    """Keeps the results of a file, in place of those of the same cases."""
+    """Stores the results of a file, replacing those of the same cases."""
     new = json.loads(file.read_text(encoding="utf-8"))
     cases = {case["name"]: case for case in [*results()["cases"], *new["cases"]]}
     kept = {"environment": new["environment"], "cases": list(cases.values())}
@@ -173,7 +173,7 @@ def svg(cases: Iterable[dict[str, Any]]) -> str:
 
 
 def _x(value: float, highest: float = HIGHEST) -> float:
-    """Where a ratio is drawn between the edges."""
+    """The position at which a ratio is drawn, between the edges."""
     return round(LEFT + value / highest * (WIDTH - LEFT - RIGHT), 1)
 
 

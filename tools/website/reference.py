@@ -35,7 +35,7 @@ def texts() -> dict[str, str]:
 
 @cache
 def described() -> dict[str, str]:
-    """Where each definition is described: the name that a line gives it."""
+    """The name under which each definition is described, as written in the line of a page."""
     found: dict[str, str] = {}
     for text in texts().values():
         for name in names(text):
@@ -51,7 +51,7 @@ def names(text: str) -> list[str]:
 
 
 def full(name: str) -> str:
-    """What a program imports: `linnet.linen.Dense` for `nn.Dense`."""
+    """The path that a program imports: `linnet.linen.Dense` for `nn.Dense`."""
     first, dot, rest = name.partition(".")
     return f"{SHORT.get(first, first)}{dot}{rest}"
 

@@ -1,4 +1,4 @@
-"""The tree of modules: what is where, and what importing it loads."""
+"""The tree of modules: where each name is, and which modules importing the tree loads."""
 
 import subprocess
 import sys

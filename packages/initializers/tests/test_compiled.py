@@ -1,4 +1,4 @@
-"""Values are those of jax bit for bit in programs that are compiled with all optimizations."""
+"""Values equal jax's bit for bit in programs that are compiled with all optimizations."""
 
 import jax
 

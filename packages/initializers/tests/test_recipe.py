@@ -108,7 +108,7 @@ def test_equal_initializers_are_traced_once(monkeypatch):
     monkeypatch.setattr(jax.nn.initializers, "lecun_normal", counting)
 
     def draw(key):
-        # A shape of its own, since what was traced stays cached for the process.
+        # A shape that no other test uses, since traces stay cached for the process.
         return [lecun_normal()(k, (7, 11), jnp.float32) for k in jax.random.split(key, 12)]
 
     jax.eval_shape(draw, KEY)

@@ -1,4 +1,4 @@
-"""Values equal jax's bit for bit, and follow the formulas; test_compiled has compiled programs."""
+"""Values equal jax's bit for bit, and follow the formulas; for compiled ones, see test_compiled."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ from linnet import initializers
 KEY = jax.random.key(7)
 ALIASES = {"kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"}
 FACTORIES = sorted({*initializers.__all__} - ALIASES - {"Initializer", "zeros", "ones"})
-# One for each way of drawing; the others differ in numbers only.
+# One initializer for each way of drawing; the others differ only in their numbers.
 KINDS = [
     "constant",
     "delta_orthogonal",

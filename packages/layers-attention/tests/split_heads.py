@@ -104,7 +104,7 @@ ALONG_SEQUENCE = OPTIONS | {
     ("name", "split_keys"), [*((name, True) for name in ALONG_SEQUENCE), ("mask and bias", False)]
 )
 def test_a_sequence(name, split_keys):
-    """Each device computes its rows; keys and values are gathered at once, and nothing else is."""
+    """Each device computes its rows; one operation gathers the keys and values."""
     mesh = Mesh(np.array(jax.devices()), ("sequence",), axis_types=(AxisType.Explicit,))
     options = ALONG_SEQUENCE[name]
     arrays = [X[0], X[1][:, :, :2], X[2][:, :, :2]]  # four heads share a key head

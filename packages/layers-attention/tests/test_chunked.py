@@ -1,6 +1,6 @@
 """Chunked attention over many small blocks: the values and gradients of exact attention.
 
-The blocks are made small, so that lengths of a few dozen have several, padded ones among them.
+The blocks are small, so that a length of a few dozen spans several, including padded ones.
 """
 
 from functools import partial
@@ -142,7 +142,7 @@ def test_half_precision():
 )
 def test_a_bias_of_minus_infinity_throughout_is_nan_as_in_exact_attention(groups, options):
     arrays = case(heads=4, key_heads=4 // groups)
-    # Where something is hidden as well, exact attention gives a number, and so does this.
+    # If a mask hides keys as well, exact attention gives a number, and so does chunked attention.
     bias = jnp.zeros((1, 1, 33, 65)).at[:, :, jnp.array([4, 7, 32])].set(-jnp.inf)
 
     def results(implementation):
@@ -172,7 +172,8 @@ def test_a_jitted_gradient_for_each_array_in_half_precision(dtype):
         )
 
     for i in range(3):
-        # One array at a time: what else is computed changes what XLA makes of a product.
+        # One array at a time: XLA compiles a product differently depending on the rest of the
+        # program.
         grads = [
             jax.jit(jax.grad(partial(loss, implementation), i))(*arrays)
             for implementation in ("chunked", "exact")
@@ -219,7 +220,7 @@ def test_gradient_is_the_slope():
 
 @pytest.mark.parametrize("broadcast", [True, False])
 def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast):
-    """Over many keys, with equal weights: the sum over values of one counts the kept weights."""
+    """With many equally weighted keys, the sum over values of one counts the kept weights."""
     query = jnp.zeros((2, 33, 2, 4))
     key, value = jnp.zeros((2, 65, 1, 4)), jnp.ones((2, 65, 1, 3))
 
@@ -240,7 +241,7 @@ def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast):
     keys = jax.random.split(jax.random.key(0), 30)
     ours, exact = (np.asarray(kept(keys, i)) for i in ("chunked", "exact"))
     for draws in (ours, exact):
-        # A row keeps a binomial number of its 65 weights, each 1/65/0.75.
+        # The number of weights that a row keeps, of 65, is binomial; each kept weight is 1/65/0.75.
         assert abs(draws.mean() - 1) < 0.01
         assert abs(draws.std() - (0.25 / 0.75 / 65) ** 0.5) < 0.01
         assert (np.ptp(draws, axis=(1, 3)).max() < 1e-6) == broadcast  # batch, heads

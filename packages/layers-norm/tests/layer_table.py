@@ -119,8 +119,8 @@ LAYERS = [
     ),
     Layer(
         "SpectralNorm",
-        # Enough steps to find the singular vectors. The gradient treats these as constants, so
-        # only then is it the slope.
+        # Enough steps to find the singular vectors. The gradient treats the vectors as constants,
+        # so it equals the slope only after these steps.
         lambda **fields: linen.SpectralNorm(linear(fields), n_steps=7, **fields),
         VECTORS,
         {"layer_instance": LINEAR},

@@ -1,4 +1,4 @@
-"""Which types come out, and how accurate a sequence in half precision is."""
+"""The types of results, and the accuracy of sequences in half precision."""
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def test_a_sequence_has_the_types_of_its_steps(name):
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", FAST)
 def test_half_precision_is_near_the_loop(name, dtype):
-    """Within two units in the last place per step: gates are computed in float32."""
+    """Results are within two units in the last place per step: gates are computed in float32."""
     cell, step = CELLS[name]
     params, carry = jax.tree.map(lambda a: jnp.asarray(a, dtype), declared(name))
     xs = jnp.asarray(inputs(name, B, 3), dtype)

@@ -1,4 +1,4 @@
-"""What `linnet.linen` offers, and what importing it loads."""
+"""The names in `linnet.linen`, and the modules that importing it loads."""
 
 import importlib
 import inspect
@@ -26,7 +26,7 @@ def test_every_name_is_there():
     assert not hidden
 
 
-# What an older vocabulary has under the same name.
+# Names that refer to a different object in an older vocabulary.
 OLDER = {"partitioning.remat"}
 
 

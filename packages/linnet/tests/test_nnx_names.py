@@ -1,4 +1,4 @@
-"""What `linnet.nnx` offers, where it is defined, and what importing it loads."""
+"""The names in `linnet.nnx`, where they are defined, and which modules importing it loads."""
 
 import ast
 import importlib
@@ -19,7 +19,7 @@ LAYERS = ["attention", "linear", "norm", "recurrent"]
 
 
 def names_of(module):
-    """A module's public names, without modules and what Python adds to it."""
+    """A module's public names, without submodules and the names that Python adds."""
     return [
         name
         for name in dir(module)
@@ -62,7 +62,7 @@ def test_all_layers_are_in_it(kind):
 
 @pytest.mark.parametrize("facade", [linnet.linen, nnx])
 def test_type_checkers_see_what_is_loaded_later(facade):
-    """`nnx.Linear` and the like: what the source names is what Python finds."""
+    """`nnx.Linear` and similar names: Python finds the object that the source names."""
     seen = {"object"} if facade is nnx else set()
     for node in ast.walk(ast.parse(Path(str(facade.__file__)).read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -92,7 +92,7 @@ def test_submodules_hold_what_is_above_them(name):
             assert getattr(nnx, one) is value, one
 
 
-# What users type, where it isn't the path itself.
+# The paths that users type, where they differ from the real paths.
 ELSEWHERE = {
     "initializers": "nn.initializers",
     "metrics": "training.metrics",

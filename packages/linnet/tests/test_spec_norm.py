@@ -1,4 +1,4 @@
-"""What the normalization layers are documented to do, statement by statement."""
+"""The documented behavior of the normalization layers, statement by statement."""
 
 import functools
 import inspect
@@ -250,7 +250,7 @@ def test_signatures(name):
     assert str(call) == CALLS.get(name, "(self, x, *, mask=None)")
 
 
-# What they compute.
+# The values that they compute.
 
 NORMS = {
     "BatchNorm": lambda **fields: nn.BatchNorm(use_running_average=False, **fields),
@@ -431,7 +431,7 @@ def test_the_running_averages_are_used_instead_of_the_batch_s_statistics():
     layer = nn.BatchNorm(use_running_average=True)
     variables = run(layer)[1]
     near(layer.apply(variables, X), X / np.sqrt(1 + 1e-5))
-    # They stay as they are, so the collection needn't be mutable.
+    # The averages don't change, so the collection needn't be mutable.
     _, updates = layer.apply(variables, X, mutable=["batch_stats"])
     near(updates["batch_stats"]["mean"], 0)
 
@@ -462,7 +462,7 @@ def test_one_collection_holds_the_averages_of_all_batch_norms():
     }
 
 
-# Layer, group and instance norm are one another's special cases.
+# Layer, group and instance norm are special cases of one another.
 
 
 def test_parameters_have_the_shape_of_the_feature_axes():
@@ -527,7 +527,7 @@ def test_spectral_norm_makes_the_spectral_norm_1():
     params = variables["params"]["layer_instance"]
     largest = np.linalg.svd(params["matrix"], compute_uv=False)[0]
     near(largest, 1, atol=1e-3)
-    # By default, scalars stay, and all dimensions of other tensors but the last are merged.
+    # By default, scalars don't change, and all but the last dimension of other tensors are merged.
     largest = np.linalg.svd(params["tensor"].reshape(-1, 4), compute_uv=False)[0]
     near(largest, 1, atol=1e-3)
     plain = run(Linear(), VECTORS)[1]["params"]

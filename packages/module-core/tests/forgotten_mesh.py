@@ -76,7 +76,7 @@ def test_a_forgotten_mesh_is_noticed_once(program, caplog):
     assert text.startswith(__file__)
     assert "of shape (8, 4)" in text
     assert "mesh(mesh):`, or pass shardings to jax.jit" in text
-    # What it says to do.
+    # The fixes that the warning suggests.
     forgotten_mesh._given = False
     with set_mesh(MESH):
         program()

@@ -36,7 +36,7 @@ def block(seed=0, features=3, **options):
 
 
 def blocks(count, features=3, **options):
-    """Blocks along a new first axis."""
+    """Blocks stacked along a new first axis."""
     keys = jax.random.split(jax.random.key(7), count)
     return nnx.vmap(lambda key: Block(features, rngs=nnx.Rngs(key), **options))(keys)
 

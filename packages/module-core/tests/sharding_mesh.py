@@ -116,7 +116,7 @@ def test_made_in_one_program_each_device_makes_its_part(style, by, mesh):
 
 
 def run(style, make, layouts):
-    """What `make` returns in one program, and the program."""
+    """The result of `make` in one program, and the program."""
     if style == "nnx":
         jitted = nnx.jit(make, out_shardings=layouts)
         return jitted(), jitted.lower().compile()

@@ -1,4 +1,4 @@
-"""`nnx.capture` finds what is sown, whatever the sowing module runs in."""
+"""`nnx.capture` finds sown values, whatever transform the sowing module runs in."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Objects as structures and leaves, as states that know their structure, and as trees without."""
+"""Objects as structures and leaves, as states with their structure, and as trees without one."""
 
 import copy
 import pickle

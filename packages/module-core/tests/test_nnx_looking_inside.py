@@ -1,4 +1,4 @@
-"""What programs inspect: parts of structures, texts, trace states, notes of calls, prefixes."""
+"""Objects that programs inspect: structures, texts, trace states, call records, prefixes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Filters, switches, dtypes, and what an import loads."""
+"""Filters, switches, dtypes, and the modules that an import loads."""
 
 import contextvars
 
@@ -85,7 +85,7 @@ def test_switches_that_have_one_value(name, always, monkeypatch):
 
 
 def test_switches_of_modes():
-    # In a separate context: where an earlier test has set a mode, switches have no effect.
+    # In a separate context: if an earlier test has set a mode, switches have no effect.
     contextvars.Context().run(check_switches_of_modes)
 
 

@@ -1,4 +1,4 @@
-"""Where an error happened: tracebacks without frames of the library, and paths in the model."""
+"""Places of errors: tracebacks without the library's frames, and paths in the model."""
 
 import traceback
 
@@ -20,7 +20,7 @@ class UsersError(Exception):
     pass
 
 
-# A layer as the packages of layers define them, and a user's models with it.
+# A layer like those in the layer packages, and a user's models that contain it.
 
 
 def refuse(x):

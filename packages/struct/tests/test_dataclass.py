@@ -1,4 +1,4 @@
-"""What `dataclass`, `field` and `PyTreeNode` do beyond the document."""
+"""Behavior of `dataclass`, `field` and `PyTreeNode` that the document doesn't cover."""
 
 import copy
 import dataclasses
@@ -383,7 +383,7 @@ def test_a_required_field_after_an_optional_one_has_a_remedy():
 
 @pytest.mark.parametrize("array", [np.ones(3), jnp.ones(3), [np.ones(3)]])
 def test_an_array_in_the_structure_is_named(array):
-    # A class of its own: JAX's caches compare structures of one class across functions.
+    # A class for this function only: JAX's caches compare structures of one class across functions.
     @struct.dataclass
     class Table:
         x: Any

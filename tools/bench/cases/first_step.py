@@ -6,7 +6,7 @@ inputs are made beforehand.
 
 A training step is one step of gradient descent on one example of 16 tokens, so it computes very
 little. `repeat` has its layers in `Repeat`; `loop` has 24 separate ones. The hand-written model has
-them in a `jax.lax.scan`, and is as quick to the first step as JAX's own functions allow.
+them in a `jax.lax.scan`, and reaches the first step as quickly as JAX's own functions allow.
 """
 
 from __future__ import annotations

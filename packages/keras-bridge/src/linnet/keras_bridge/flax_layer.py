@@ -38,7 +38,7 @@ class FlaxLayer(ModuleLayer):
       variables: the initial values of all the module's variables, as `module.init` returns them;
         they are copied. None initializes them.
       seed: makes the layer reproducible: its initial weights, and the keys of the stream "dropout",
-        which exists in training. None takes them from `keras.utils.set_random_seed`.
+        which exists only in training. None takes them from `keras.utils.set_random_seed`.
       **kwargs: arguments of `keras.Layer`: name, dtype, trainable.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""How PyTorch stores the parameters of the layers; see `linnet.module_core.layers.torch_layout`."""
+"""PyTorch's names and layouts for the layers' parameters; see `module_core.layers.torch_layout`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PARTS = ("query", "key", "value")
 # of others. Some models have no bias for the keys: without rotary positions, it would add the same
 # number to all logits of a query.
 _FUSED = ("in_proj_{}", "qkv_proj.{}", "c_attn.{}", "qkv.{}", "Wqkv.{}")
-# GPT-NeoX, BLOOM and Falcon have queries, keys and values of each head together.
+# GPT-NeoX, BLOOM and Falcon store the queries, keys and values of each head together.
 _GROUPED = "query_key_value.{}"
 _OUT = ("out_proj.{}", "o_proj.{}", "c_proj.{}", "proj.{}", "dense.{}", "Wo.{}")
 

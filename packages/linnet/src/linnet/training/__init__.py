@@ -1,4 +1,4 @@
-"""What a training loop needs besides the model: its state, files, devices and schedules.
+"""The parts of a training loop besides the model: its state, files, devices and schedules.
 
 This package holds nothing of its own; each name is defined in `linnet.module_core.training`.
 

@@ -36,7 +36,7 @@ def strong(value: T) -> T:
     """Converts the arrays of a tree to strong types.
 
     `jnp.full(3, 0.5)` has a weak type, but the result of its first update doesn't: a jitted step
-    would be compiled for each.
+    would be compiled for each of the two types.
     """
     if isinstance(value, jax.Array):  # the usual case: not a tree
         return _strong_leaf(value)
@@ -47,7 +47,8 @@ def strong(value: T) -> T:
 def as_strong_as(value: T, before: object) -> T:
     """Makes a number or weakly typed array strong if it replaces a strongly typed array.
 
-    A jitted step passes the variable on to the next step, so that one program then serves both.
+    A jitted step passes the variable on to the next step; with a strong type in both, one program
+    is enough for both steps.
     """
     if not isinstance(before, jax.Array) or getattr(before, "weak_type", False):
         return value

@@ -3,7 +3,7 @@
 All layers follow one rule: the computation dtype is `dtype` if the user passed one, or otherwise
 the common dtype of inputs and parameters, widened to float32 if that is an integer or a bool.
 
-Every layer of every trace computes it, nearly always for arrays of one floating dtype. That case
+Every layer computes it in every trace, nearly always for arrays of one floating dtype. That case
 avoids `jax.numpy`, which would take as long as tracing a matrix product.
 """
 

@@ -1,4 +1,4 @@
-"""What to write for names from PyTorch and Keras that both styles lack, such as `ReLU` or `Conv2d`.
+"""Replacements for names from PyTorch and Keras that both styles lack, such as `ReLU` or `Conv2d`.
 
 Each style has names of its own as well; `names_elsewhere` joins the two.
 """
@@ -37,10 +37,10 @@ COMMON = {
 
 
 def names_elsewhere(style: str, own: Mapping[str, str], conv: str, norm: str) -> dict[str, str]:
-    """What to write for each name.
+    """The replacement for each name.
 
     Args:
-      style: how a program calls the style, `nn` or `nnx`.
+      style: the name of the style in a program, `nn` or `nnx`.
       own: the style's own names.
       conv: the arguments of a convolution, with {size} for its window.
       norm: the arguments of InstanceNorm.

@@ -1,8 +1,8 @@
 """Small classes that are compared and printed by their fields, as dataclasses are.
 
 `dataclasses.dataclass` writes the source of a class's methods and compiles it, which takes 0.3 ms
-for each frozen class whenever the package is imported. Here a class inherits these methods, and
-writes its constructor itself. It is a dataclass for `dataclasses.fields` and
+for each frozen class whenever the package is imported. A class that derives from `Fields` inherits
+these methods and defines its own constructor. It is a dataclass for `dataclasses.fields` and
 `dataclasses.replace`.
 """
 
@@ -38,7 +38,7 @@ class Fields:
 
 
 class Record(Fields):
-    """The same, immutable and hashable. Its constructor sets fields by `vars(self).update`.
+    """An immutable and hashable `Fields`. Its constructor sets fields with `vars(self).update`.
 
     >>> class Point(Record):
     ...     x: int

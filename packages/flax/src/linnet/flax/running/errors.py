@@ -1,4 +1,4 @@
-"""What goes wrong when a program runs under the hook."""
+"""The errors that can occur when a program runs under the hook."""
 
 from __future__ import annotations
 

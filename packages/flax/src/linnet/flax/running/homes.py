@@ -17,7 +17,7 @@ ABSENT = object()
 
 
 class Home(NamedTuple):
-    """Where a name is: the innermost module on its path, and the path."""
+    """The place of a name: the innermost module on its path, and the path."""
 
     module: str
     path: str
@@ -72,7 +72,7 @@ def _candidates(name: str) -> Iterator[str]:
 
 
 def _same(name: str, path: str) -> str | None:
-    """The module that `path` is in, if it is what `name` is in Flax."""
+    """The module that `path` is in, if it refers to the same object as `name` in Flax."""
     found, module = resolve(path)
     expected, _ = resolve(f"linnet.{name}")
     if found is ABSENT or expected is ABSENT:

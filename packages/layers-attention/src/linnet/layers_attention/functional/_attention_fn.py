@@ -78,7 +78,7 @@ def call_attention_fn(
       query: [*B, Q, H, D].
       key: [*B, K, H/G, D].
       value: [*B, K, H/G, E].
-      options: the options; each is omitted if the function has no such parameter and it is off.
+      options: the options; an option that is off is omitted if the function has no such parameter.
       module: the module to sow the weights in, or None.
       implementation: "auto" is omitted if the function has no such parameter.
       is_causal: a query sees no later keys.
@@ -144,7 +144,7 @@ _SEEN = {
 
 _OF_LOGITS = ("bias", "scale", "soft_cap", "sinks")
 
-# Options that change the result: a function without such a parameter would ignore it.
+# Options that change the result: a function without the parameter would ignore the option.
 _WISHES = {
     "mask": "a mask",
     "bias": "A bias",

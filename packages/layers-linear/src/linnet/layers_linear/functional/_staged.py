@@ -42,7 +42,7 @@ def _recorder() -> type:
 
 
 def recorded_once(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` of one array, recorded once for each of its shapes and its other arguments.
+    """`function` of an array, recorded once for each shape and each choice of other arguments.
 
     Args:
       function: takes an array first; if other arguments are arrays too, nothing is recorded.

@@ -47,13 +47,13 @@ class _Flattened:
 
     @property
     def draws(self) -> _Flattened | None:
-        """What draws the array, without a box; None if it isn't known (`module_core.draws`)."""
+        """The initializer that draws without a box; None if unknown (`module_core.draws`)."""
         init = draws_of(self.init)
         return None if init is None else _Flattened(init, self.flat_shape)
 
     @property
     def fills(self) -> _Flattened | None:
-        """What fills the array, without a box; None if it isn't known (`module_core.draws`)."""
+        """The initializer that fills without a box; None if unknown (`module_core.draws`)."""
         init = fills_of(self.init)
         return None if init is None else _Flattened(init, self.flat_shape)
 
@@ -66,7 +66,7 @@ class _Flattened:
 
 
 class DenseGeneral(Module):
-    """A linear transformation of any dimensions; see `functional.dense_general` for the equation.
+    """A linear transformation over any dimensions; see `functional.dense_general` for the equation.
 
     Args:
       features: int or tuple, the sizes of the output's last dimensions.

@@ -1,4 +1,4 @@
-"""Weight normalization (Salimans & Kingma 2016, arXiv:1602.07868): by the weights' length.
+"""Weight normalization (Salimans & Kingma 2016, arXiv:1602.07868): division by length.
 
     W / |W| · scale        |W| = √(Σ |w|² + ε) over all but `feature_axes`
 

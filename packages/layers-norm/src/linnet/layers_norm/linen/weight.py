@@ -35,7 +35,8 @@ class WeightNorm(Module):
       feature_axes: the axes of a parameter along which each index has a separate length and scale;
         None for one length of all its weights.
       variable_filter: strings; a parameter is normalized if its path, such as
-        "Bar_0/Dense_0/kernel", contains one of them. None or an empty one selects all.
+        "Bar_0/Dense_0/kernel", contains one of them. None or an empty collection selects all
+        parameters.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core.linen import Module, compact

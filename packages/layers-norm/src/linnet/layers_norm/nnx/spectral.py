@@ -18,7 +18,7 @@ from linnet.module_core.typing import Output
 
 from ._wrapping import replace, require_layer, require_weights, weights_of
 
-# Small, but any scale would do, since power iteration normalizes its vector at the first step.
+# Small, but any scale would do, since power iteration normalizes its vector in its first step.
 _first_u = jax.nn.initializers.normal(0.01)
 
 
@@ -35,8 +35,8 @@ class SpectralNorm(Layer):
       layer_instance: the layer.
       n_steps: power iterations in each call; 0 leaves the layer unchanged.
       epsilon: added to squared lengths before the division.
-      dtype: rounds the normalized parameters to this dtype before they are stored in their own;
-        None to round once.
+      dtype: rounds the normalized parameters to this dtype before they are stored in their own
+        dtype; None to round only once.
       param_dtype: dtype of `u` and `sigma`.
       error_on_non_matrix: raises an error for parameters of more than two dimensions, instead of
         merging all but the last dimension.

@@ -34,8 +34,8 @@ class WeightNorm(Layer):
       use_scale: multiplies by a scale, one for each feature.
       scale_init: initializer of the scales.
       epsilon: added to the squared length.
-      dtype: rounds the normalized weights to this dtype before they are stored in their own; None
-        to round once.
+      dtype: rounds the normalized weights to this dtype before they are stored in their own dtype;
+        None to round only once.
       param_dtype: dtype of the scales.
       variable_filter: the variables to normalize; those with 'kernel' in their path by default.
       promote_dtype: only stored as an attribute; lengths are computed in float32 or wider.

@@ -60,7 +60,7 @@ class Bidirectional(Module):
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: (forward carry, backward carry); by default made by the cells.
-          init_key: random key for these.
+          init_key: random key for the carries that the cells make.
           seq_lengths: integers (*batch), the length of each sequence.
           return_carry, time_major: override the fields.
           reverse, keep_order: have no effect: both directions are always processed, in order.

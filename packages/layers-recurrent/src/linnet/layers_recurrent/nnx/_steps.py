@@ -1,9 +1,9 @@
 """Runs a user-defined cell as a loop, step by step: `nnx.scan`, and the checks of a cell's step.
 
-`state_axes` divides the cell's state into what is carried from step to step (all, by default), what
-is the same in each step, and what has a slice for each step. Most values that could be carried
-never change: parameters. `jax.lax.scan` finds them, and keeps no copy of them for each step of the
-backward pass.
+`state_axes` divides the cell's state into values that are carried from step to step (by default,
+all of them), values that are the same in each step, and values that have a slice for each step.
+Most values that could be carried, such as parameters, never change. `jax.lax.scan` finds them, and
+keeps no copy of them for each step of the backward pass.
 
 The loop of a cell is kept with it, so that it is traced once, however often it is called.
 """

@@ -1,4 +1,4 @@
-"""Recurrent cells, and what runs them over time."""
+"""Recurrent cells, and the layers that run them over time."""
 
 from jax.nn import sigmoid as sigmoid
 from jax.numpy import tanh as tanh

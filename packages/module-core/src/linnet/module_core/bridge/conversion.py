@@ -1,7 +1,7 @@
 """`linen_to_nnx` and `nnx_to_linen`: convert the values of a model between the styles.
 
 The model must exist in both styles. Names determine which variables correspond (see `matching`).
-Every value must have one counterpart, and an error reports all values without one at once.
+Every value must have one counterpart, and a single error reports all values without one.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Both are traversed together from the top. A name in the linen tree is matched to
 module by the first of these rules that applies:
 
 1. the names that the caller passed;
-2. the same name, or the same followed by an underscore (`if` is `if_` in Python);
+2. the same name, or that name followed by an underscore (`if` is `if_` in Python);
 3. the translation of the nnx class: cells whose gates are separate in linen and joined in nnx
    (`gates`);
 4. `layers_0`: item 0 of the list, tuple or dict `layers`, as linen names items in `setup`;

@@ -174,7 +174,7 @@ def bind(
     mutable: CollectionFilter = False,
     flags: Flags | None = None,
 ) -> Scope:
-    """A scope that holds `variables` and has no end, for interactive use.
+    """A scope that holds `variables` and never becomes invalid, for interactive use.
 
     Args:
       variables: collections, as `init` returns them.
@@ -209,5 +209,5 @@ def _streams(rngs: object, caller: str, *, required: bool = False) -> RNGSequenc
     except BadStreamError:
         raise
     except InvalidRngError as error:
-        # As for an entry of the dict: programs also catch it as a ValueError.
+        # The same error as for an entry of the dict; programs also catch it as a ValueError.
         raise BadStreamError(error.message, hint=error.hint) from None

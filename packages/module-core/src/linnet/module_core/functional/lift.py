@@ -147,7 +147,7 @@ def scan(
 
     Raises:
       ArgumentError: no length, or more than one, can be inferred; or a value shared by all steps
-        depends on a step. Raised by the function.
+        depends on a step. Raised by the returned function.
     """
     options = {
         "variable_axes": variable_axes,
@@ -178,9 +178,9 @@ def jit(
 ) -> Function[R]:
     """Lifted `jax.jit`: one program for all calls whose scopes have the same variables.
 
-    As in Flax, the first argument after the scope is static where it can be hashed: it tells apart
-    calls that need programs of their own. An array in its place is traced. The names of the path
-    are not folded into the keys inside.
+    As in Flax, the first argument after the scope is static if it can be hashed: calls with
+    different values of it get different programs. An array in its place is traced. The names of the
+    path are not folded into the keys inside.
 
     Args:
       fn: (scope, *args) -> output.
@@ -340,7 +340,7 @@ def map_variables(
       fn: (scope, *args) -> output.
       mapped_collections: the collections that are mapped.
       map_in_fn: dict of the mapped collections as stored -> as `fn` sees them.
-      map_out_fn: the reverse, for what `fn` has changed.
+      map_out_fn: the reverse, for the variables that `fn` has changed.
       init: if the collections are mutable (as in `init`), first run `fn` on the unmapped
         collections, so that it can make its variables; these go through `map_out_fn`, and the
         result through `map_in_fn` into the actual run.
@@ -364,7 +364,7 @@ def swap_collection(fn: Function[R], col_a: str, col_b: str) -> Function[R]:
 
     Args:
       fn: (scope, *args) -> output.
-      col_a, col_b: what `fn` reads and writes in one is in the other outside.
+      col_a, col_b: inside `fn`, each of these collections has the variables of the other one.
     """
     names = {col_a: col_b, col_b: col_a}
 

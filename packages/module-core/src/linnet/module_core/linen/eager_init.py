@@ -1,6 +1,6 @@
 """`init` outside `jit`: one trace of the method, then the initial values.
 
-An eager forward pass compiles and runs each of its operations, for results that `init` discards.
+An eager forward pass compiles and runs each of its operations, and `init` discards the results.
 Here the method is traced instead, with the arguments as they are, and the program is discarded.
 
 * A parameter whose initializer may be called again (`draws`) is a tracer while the method runs, and
@@ -12,7 +12,7 @@ Here the method is traced instead, with the arguments as they are, and the progr
 Every variable is therefore computed by the same operations as in an eager forward pass, and has the
 same bits. That would not hold for a value that the method itself computes, because a compiled
 program may round differently from its operations run one by one. Therefore the method runs again,
-eagerly, where a trace cannot tell what `init` returns or does:
+eagerly, if a trace cannot tell what `init` returns or does:
 
 * a variable is computed from others, or from inputs (sown losses, data-dependent initialization);
 * the program has effects (`jax.debug.print`, callbacks);
@@ -161,7 +161,7 @@ class Deferred:
         return Deferred(self)
 
     def find(self, value: Any) -> tuple[object, PyTree] | None:
-        """The draw or constant that `value` is: its root key (None if it has none), and itself."""
+        """The draw or constant behind `value`, after its root key (None for a constant)."""
         known = self._draws.get(id(value))
         if known is not None:
             return getattr(known[1], "root", None), known[1]
@@ -170,7 +170,7 @@ class Deferred:
         return None
 
     def passed(self, value: object, root: object, rest: PyTree, loops: Loops) -> None:
-        """Notes that a transform has returned what was drawn, or computed, inside."""
+        """Records that a transform has returned a value that was drawn or computed inside it."""
         if isinstance(rest, _Draw):
             rest = rest._replace(root=root)
         self._draws[id(value)] = value, rest._replace(loops=(*loops, *rest.loops))
@@ -237,10 +237,11 @@ def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any
     def traced() -> tuple[()]:
         traces.append(_compat.trace_state())
         frame.trace = traces[0]
-        # Caught here, since jax 0.6 puts an error that reaches it, and its modules, into a cycle.
+        # Caught here, since jax 0.6 would keep the error and its modules alive in a reference
+        # cycle.
         try:
             run()
-        except Exception:  # the eager run raises it where it belongs, or does not
+        except Exception:  # the eager run raises it in the right place, or raises nothing
             return ()
         ended.append(True)
         return ()
@@ -294,7 +295,7 @@ def _ignores_key(init: object) -> bool:
 
 
 def _abstract(init: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Shapes and dtypes of what `init` returns; None if it may be called only once."""
+    """The shapes and dtypes that `init` returns; None if `init` may be called only once."""
     kind = draws_of(init)
     if kind is None:
         kind = fills_of(init)

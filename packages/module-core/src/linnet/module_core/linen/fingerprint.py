@@ -41,7 +41,7 @@ def fingerprint(value: object, of_special: Callable[[Any], Hashable | None]) -> 
       of_special: returns the fingerprint of a module or a variable, and None for anything else.
 
     Raises:
-      Unknown: the value has none.
+      Unknown: the value has no fingerprint.
     """
     kind = type(value)
     if kind in _BY_VALUE:

@@ -132,7 +132,7 @@ class _Copies:
         self._known: dict[int, Module] = {}
 
     def of(self, module: Module) -> Module:
-        """The copy of `module`; the module itself if it has no place."""
+        """The copy of `module`; the module itself if it isn't bound."""
         if module.scope is None:
             return module
         known = self._known.get(id(module))

@@ -119,7 +119,7 @@ class _Recorder:
         self._paused = False
 
     def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Wraps `fn`, run on the outermost module, so that it is recorded even if not a method."""
+        """Wraps `fn`, which gets the outermost module, so that its call is recorded as well."""
 
         def run(bound: Module, *args: object, **kwargs: object) -> object:
             assert bound.scope is not None

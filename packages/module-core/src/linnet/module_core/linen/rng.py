@@ -63,7 +63,7 @@ class Draws:
         return found
 
     def reset(self, snapshot: dict[tuple[str, ...], dict[str, int]]) -> None:
-        """Sets the counts to a snapshot, even at paths that it doesn't know: nothing is drawn."""
+        """Sets the counts to a snapshot; at paths that aren't in it, nothing has been drawn."""
         for path in self.snapshot():
             node = self
             for name in path:
@@ -110,7 +110,7 @@ class PathHash:
         return PathHash(self.separate, longer, (*self.names, *suffix))
 
     def fold(self, root: PRNGKey) -> PRNGKey:
-        """`root` with the hash folded in; unchanged where the path is empty."""
+        """`root` with the hash folded in; unchanged if the path is empty."""
         return fold_in(root, self.digest()) if self.names else root
 
     def number(self, n: int) -> np.uint32 | jax.Array:
@@ -118,7 +118,7 @@ class PathHash:
         return _first_bytes(self._after(n))
 
     def numbers(self, n: int) -> np.uint32 | np.ndarray[Any, Any]:
-        """The same number; in a loop over layers that have paths of their own, that of each layer.
+        """The same number; in a loop over layers with paths of their own, one for each layer.
 
         Returns:
           uint32 [length of each such loop, from the outermost].

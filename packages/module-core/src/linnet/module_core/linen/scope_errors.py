@@ -242,7 +242,7 @@ def note_initializer(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:
-    """Adds to an error from a parameter's initializer how it was called."""
+    """Adds a note about the call to an error raised by a parameter's initializer."""
     if isinstance(error, LinnetError):
         return
     given = ["key", *(f"{x!r:.60}" for x in args), *(f"{k}={x!r:.60}" for k, x in kwargs.items())]

@@ -1,12 +1,13 @@
 """`init_with_output` in a program that jax is tracing: equal draws are compiled once.
 
 `draws` replaces results of a program with elements of groups. Here the program also computes with
-the parameters, so their groups have to come first, and are known only at its end. The method is
-therefore traced into a program of its own, whose last results are the recorded draws. Then
+the parameters, so the groups have to be drawn first, but they are known only at the end of the
+program. The method is therefore traced into a program of its own, whose last results are the
+recorded draws. Then
 
 1. the draws are made in groups, in the caller's program;
 2. the equations that drew them are taken out, and their results become inputs;
-3. what is left is evaluated in the caller's program, on the groups' elements.
+3. the remaining equations are evaluated in the caller's program, on the groups' elements.
 
 The method runs once, and so do its effects, which are equations. It runs a second time, in the
 usual way, if it raises an error, or if a traced value outlives the program, for example in a list
@@ -33,7 +34,7 @@ Made = tuple[Any, dict[str, Any]]  # (output, variables)
 
 
 def with_groups(cls: type, run: Callable[[Recorder], Made]) -> Made | None:
-    """What `run` returns, with its draws made in groups; None if it must run in the usual way.
+    """The output of `run`, with its draws made in groups; None if it must run in the usual way.
 
     Args:
       cls: the class of the module.
@@ -61,7 +62,7 @@ def _made(run: Callable[[Recorder], Made], traces: list[object]) -> Made | None:
         traces.append(_compat.trace_state())
         try:
             made = run(recorder)
-        except Exception:  # the usual run raises it where it belongs
+        except Exception:  # the usual run raises it in the right place
             return [], []
         results.append(made)
         return [x for x in _leaves(made) if isinstance(x, jax.core.Tracer)], recorder.values()
@@ -73,7 +74,7 @@ def _made(run: Callable[[Recorder], Made], traces: list[object]) -> Made | None:
     makers = {id(e.outvars[0]) for e in jaxpr.eqns if len(e.outvars) == 1}
     drawn = recorder.values()
     count = len(jaxpr.outvars) - len(drawn)
-    # What `remat` returns is left alone: its equation has other results, too.
+    # The results of `remat` are left alone: their equation has other results, too.
     known = [d for d in zip(jaxpr.outvars[count:], drawn, strict=True) if id(d[0]) in makers]
     old = [value for _, value in known]
     grouped = {
@@ -97,9 +98,9 @@ def _leaves(made: Made) -> Iterator[Any]:
 
 
 def _rest(program: ClosedJaxpr, count: int, grouped: Mapping[int, Any]) -> list[PyTree]:
-    """The first results of a program, in which some variables have these values, by id.
+    """The first results of a program in which the variables with these ids have these values.
 
-    Each of them is the only result of an equation.
+    Each of these variables is the only result of an equation.
     """
     from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 

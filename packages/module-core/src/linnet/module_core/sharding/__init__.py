@@ -10,7 +10,7 @@ don't, and for what belongs to them, such as the moments of an optimizer: their 
 of the parameters. Everything here takes linen variables, nnx modules and states, and other trees,
 and identifies arrays by their paths, such as "params/blocks/attention/query/kernel".
 
-This is part of module-core, not a package of its own: it knows boxes and variables, and has no
+This is part of module-core, not a package of its own: it works with boxes and variables, and has no
 other dependency.
 """
 

@@ -29,7 +29,7 @@ _last: list[Any] = [None]
 
 
 def stamp() -> object:
-    """The current trace state, the same object while it is equal, for fast comparison."""
+    """The current trace state; while it stays equal, it is the same object, for fast comparison."""
     now, last = trace_state(), _last[0]
     if now == last:
         return last

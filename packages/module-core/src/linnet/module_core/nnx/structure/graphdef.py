@@ -177,8 +177,8 @@ def _to_pickle(token: tuple[Any, ...]) -> tuple[Any, ...]:
 class _Tree:
     """The structure of a jax pytree in a pickle: an instance whose children are zeros.
 
-    A pickled `PyTreeDef` names only the class. If the class itself comes with the pickle, it is
-    registered while it is loaded, which may be later, and not as the same kind of node.
+    A pickled `PyTreeDef` names only the class. If the class itself is part of the pickle, it is
+    registered when it is loaded, possibly after the `PyTreeDef` and as a different kind of node.
     """
 
     def __init__(self, instance: object) -> None:
@@ -186,11 +186,11 @@ class _Tree:
 
     @classmethod
     def of(cls, structure: jax.tree_util.PyTreeDef) -> _Tree:
-        """The tree with a structure."""
+        """A `_Tree` for a jax structure."""
         return cls(jax.tree_util.tree_unflatten(structure, [0] * structure.num_leaves))
 
     def structure(self) -> Any:
-        """Its structure, as jax in this process knows it.
+        """The structure of the instance, according to the classes registered in this process.
 
         Raises:
           ArgumentError: jax doesn't know the class.
@@ -253,7 +253,7 @@ Number = tuple[int, int]
 
 
 class NumberedGraphDef:
-    """A structure from a split of a context; hashable.
+    """A structure from a split within a `split_context`; hashable.
 
     Attributes:
       graphdef: the structure of the object, together with all earlier splits if it refers to them.

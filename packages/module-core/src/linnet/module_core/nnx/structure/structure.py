@@ -8,7 +8,7 @@ objects with given leaves.
 The tokens are plain hashable tuples, compared and hashed at C speed. Objects, lists, dicts and
 variables have an identity and get the next index when they are first visited. A repeated visit is a
 reference to the index, which preserves sharing. The tokens hold static values by key (see
-`statics`); the values themselves are stored separately, to build from.
+`statics`); the values themselves are stored separately, for `build`.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from .graphdef import GraphDef
 ABSENT = object()
 
 Token = tuple[Any, ...]
-"""A kind of node, and what belongs to it; see `graphdef`."""
+"""A kind of node, followed by the data of that kind; see `graphdef`."""
 
 
 class _MetadataKey:
-    """A variable's metadata in a token: hashed by static keys, and kept to build from."""
+    """A variable's metadata in a token: hashed by static keys, with the values kept for `build`."""
 
     __slots__ = ("_hash", "items", "key")
 
@@ -295,7 +295,7 @@ class _Builder:
     def _static(self, token: Token, present: object) -> object:
         value, changeable = next(self._statics)
         if present is not ABSENT and static_key(present) == token[1]:
-            return present  # the caller's value, in case it is compared by `is`
+            return present  # the caller's value, in case it is compared with `is`
         return _copied(value) if changeable else value
 
     def _variable(self, token: Token) -> object:

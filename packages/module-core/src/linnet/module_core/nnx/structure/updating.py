@@ -177,7 +177,7 @@ def _require_place(node: object, key: object, value: object, path: Path) -> None
 
 
 def _fits(old: tuple[int, ...] | None, new: tuple[int, ...] | None) -> bool:
-    """Whether shapes are equal up to leading axes, such as those of copies; None fits any."""
+    """Whether shapes are equal up to leading axes, such as those of copies; None matches any."""
     if old is None or new is None:
         return True
     n = min(len(old), len(new))

@@ -1,7 +1,7 @@
 """`cached_partial` and `jit_partial`: functions with their first arguments fixed.
 
-Elsewhere these save a walk over the fixed arguments on every call. Here structures are cached
-anyway, so they only fix arguments; the fixed modules may change like any others.
+In Flax, these functions save a walk over the fixed arguments on every call. Here, structures are
+cached anyway, so the functions only fix arguments; the fixed modules may change like any others.
 """
 
 from __future__ import annotations

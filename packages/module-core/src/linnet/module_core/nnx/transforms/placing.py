@@ -1,14 +1,14 @@
 """The placement of values that go into and come out of a transform.
 
-Inside a traced function, a sharding is a constraint. Two things can only be done outside. First,
+Inside a traced function, a sharding is a constraint. Two things can only be done outside it. First,
 the caller's variables are moved once, before the call, to where the transform needs them, and keep
 the new arrays; otherwise each call would move them again. Second, the order of an array's axes in
 memory (`jax.experimental.layout.Format`) can't be a constraint: `jax.jit` accepts it only for
 outputs with a structure known in advance. So a run stores the formats with its output (`Placed`,
 with static formats), and `settled` moves the values to them after the call.
 
-On a mesh with explicit axes, the sharding is part of an array's type, and what is made in the
-function is sharded over the mesh that is set. So each call runs under `on_mesh`, which sets the
+On a mesh with explicit axes, the sharding is part of an array's type, and arrays made in the
+function are sharded over the mesh that is set. So each call runs under `on_mesh`, which sets the
 mesh of the output's shardings unless the program has set one.
 """
 
@@ -207,7 +207,7 @@ def shardings_after(
 
 
 class _WalkLeaves:
-    """A walk with the interface of a snapshot that `leaf_keys` needs."""
+    """A walk with the part of a snapshot's interface that `leaf_keys` needs."""
 
     def __init__(self, after: After) -> None:
         self.leaves = [x if isinstance(x, Variable) else None for x in after.walk.leaves]

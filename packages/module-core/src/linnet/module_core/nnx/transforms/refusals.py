@@ -46,7 +46,7 @@ class Refused(NamedTuple):
 
 
 def explained(error: Exception, call: Refused) -> Exception | None:
-    """The error to raise instead of jax's error; None to keep that one, perhaps with a note.
+    """The error to raise instead of jax's error; None to keep jax's error, perhaps with a note.
 
     Args:
       error: an error raised before the function ran or after it was compiled; errors within the

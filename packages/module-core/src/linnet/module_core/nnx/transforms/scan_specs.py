@@ -1,4 +1,4 @@
-"""What the axes of a `scan` say: which values are carried, which have an axis, which are broadcast.
+"""The axes of a `scan`: which values are carried, which have an axis, and which are broadcast.
 
 `ScanCall` is the part of a call that is static: the key by which a program is found again.
 """

@@ -142,7 +142,7 @@ def shard_map(
       axis_names: the mesh axes that are manual within the function; empty for all.
       check_vma: see `jax.shard_map`.
       graph: if False, shared references raise an error.
-      graph_updates: if False, only values reach the caller's objects, not changes of structure.
+      graph_updates: if False, only values reach the caller's objects, not changes in structure.
     """
     refuse_bound_method(f, "shard_map")
     options: dict[str, Any] = {"mesh": mesh, "check_vma": check_vma}

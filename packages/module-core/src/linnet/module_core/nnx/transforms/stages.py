@@ -1,7 +1,7 @@
 """The stages of a jitted function, as in jax: `Traced`, `Lowered`, `Compiled`.
 
-Each wraps jax's stage and offers everything that it offers; only the call to a compiled program
-handles objects.
+Each wraps the corresponding stage of jax and has all of its attributes; only the call to a compiled
+program handles objects.
 """
 
 from __future__ import annotations
