@@ -2,10 +2,10 @@
 
     python docs/examples/quickstart.py
 
-Read it from top to bottom: the model, the data, the training step, the loop, what is written, the
-program. It needs linnet, optax, scikit-learn, matplotlib and safetensors, and no network: the
-1,797 scans of 8x8 pixels come with scikit-learn. The learning curves, the digits that are misread
-and the parameters end up in the folder `out` next to this file, or in that of `--out`.
+Read it from top to bottom: the model, the data, the training step, the loop, the output, the
+program. It needs linnet, optax, scikit-learn, matplotlib and safetensors, and no network: the 1,797
+scans of 8x8 pixels come with scikit-learn. The learning curves, the digits that are misread and the
+parameters end up in the folder `out` next to this file, or in the one that `--out` names.
 
 Shapes: B batch, 8x8 pixels, C channels, 10 classes.
 """
@@ -86,7 +86,7 @@ class Digits(NamedTuple):
 
 
 def load_data() -> tuple[Digits, Digits]:
-    """Training and held-out digits: a fifth of each class, the same every time."""
+    """Training digits and held-out digits, which are a fifth of each class and never change."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[..., None]
     labels = digits.target.astype(np.int32)
@@ -150,7 +150,7 @@ def score(logits: Array, labels: Array) -> tuple[jax.Array, jax.Array]:
 
 
 class Epoch(NamedTuple):
-    """A point of the learning curves: means over the epoch's steps, and the held-out digits."""
+    """A point on the learning curves: means over the epoch's steps, and on the held-out digits."""
 
     end: float  # counted in epochs; a fraction in the middle of one
     loss: float
@@ -160,7 +160,7 @@ class Epoch(NamedTuple):
 
 
 def train(digits: Digits, held_out: Digits, epochs: int, seed: int) -> tuple[Params, list[Epoch]]:
-    """Trains for `epochs`, or until Ctrl-C; returns the parameters and the learning curves."""
+    """Trains for `epochs` epochs, or until Ctrl-C; returns the parameters and the curves."""
     rng = np.random.default_rng(seed)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     params = model.init(init_key, digits.images[:1])["params"]
@@ -190,7 +190,7 @@ def train(digits: Digits, held_out: Digits, epochs: int, seed: int) -> tuple[Par
     return state.params, history
 
 
-# What is written --------------------------------------------------------------------------------
+# The output -------------------------------------------------------------------------------------
 
 
 def save(path: Path, params: Params) -> None:
@@ -201,7 +201,7 @@ def save(path: Path, params: Params) -> None:
 
 
 def load(path: Path) -> Params:
-    """Reads what `save` wrote."""
+    """Reads the parameters that `save` wrote."""
     return traverse_util.unflatten_dict(safetensors.load_file(path), sep="/")
 
 
@@ -239,7 +239,7 @@ def draw(path: Path, history: list[Epoch], held_out: Digits, logits: np.ndarray)
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_color("#b8bcc0")
             else:
-                axes.set_axis_off()  # keeps its place, so that all are of one size
+                axes.set_axis_off()  # keeps its place, so that all digits have the same size
         with replacing(path) as part:
             figure.savefig(part, bbox_inches="tight", pad_inches=0.2)
 

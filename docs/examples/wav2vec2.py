@@ -47,7 +47,7 @@ NAMES = {  # PyTorch's names, and ours
     ".feed_forward.intermediate_dense": "mlp.layers.0",
     ".feed_forward.output_dense": "mlp.layers.1",
 }
-# What replaces masked frames in training, and other parts that only training needs.
+# The replacement for masked frames in training, and other parts that only training needs.
 IGNORED = ["*masked_spec_embed", "quantizer.*", "project_q.*", "project_hid.*"]
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 
@@ -59,7 +59,7 @@ class Frames(nnx.Module):
 
     Args:
       config: sizes and options.
-      i: which of the convolutions it is.
+      i: the number of the convolution, from 0.
     """
 
     def __init__(self, config: Config, i: int, *, rngs: nnx.Rngs) -> None:
@@ -263,7 +263,7 @@ def logits(model: Wav2Vec2, sounds: Any, lengths: Any = None) -> jax.Array:
 
 
 def letters_of(row: np.ndarray, blank: int) -> list[int]:
-    """The letters of frames [T], without those that repeat the one before, and blanks."""
+    """The letters of frames [T], without blanks and repetitions of the previous frame's letter."""
     changes = np.append(True, row[1:] != row[:-1])
     return [int(letter) for letter in row[changes] if letter != blank]
 

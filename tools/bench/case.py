@@ -1,8 +1,8 @@
 """A case: contenders that do the same work, and the comparisons between them.
 
 A contender is built once (its model, its parameters, and all else that is not measured) and then
-measured once per round. A measurement returns a number in the case's unit; `timed` makes one from a
-function.
+measured once per round. A measurement returns a number in the case's unit; `timed` makes a
+measurement from a function.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Comparison:
     """The ratio of two contenders.
 
     Attributes:
-      of, to: their names; the ratio is `of / to`, less than 1 where `of` costs less.
+      of, to: their names; the ratio is `of / to`, less than 1 if `of` costs less.
       at_most: the bound on the ratio, or None if the ratio is only shown.
     """
 
@@ -63,8 +63,8 @@ class Case:
       comparisons: the ratios to show, each a line of the table.
       unit: the unit of the contenders' numbers.
       exact: the numbers are counted, not measured, so one round is enough.
-      warm: whether to measure each contender once beforehand, to fill caches; False where nothing
-        is kept from one measurement to the next.
+      warm: whether to measure each contender once beforehand, to fill caches; False if nothing is
+        kept from one measurement to the next.
     """
 
     name: str

@@ -43,12 +43,12 @@ class Program:
 
     @property
     def name(self) -> str:
-        """The script's name without its ending."""
+        """The script's name without its suffix."""
         return self.path.stem
 
 
 def programs() -> list[Program]:
-    """All of them, by name."""
+    """All programs, by name."""
     return [read(path) for path in sorted(FOLDER.glob("*.py")) if "# /// script" in _text(path)]
 
 

@@ -1,4 +1,4 @@
-"""nnx linear layers: bit for bit what Flax computes.
+"""nnx linear layers: equal to Flax's bit for bit.
 
 Each case is a layer built the same way from both libraries. Variables, the counts of streams,
 and outputs are compared bit by bit, eager with eager and jitted with jitted; gradients up to

@@ -1,4 +1,4 @@
-"""Which hints are read from a package's sources, and that none is overlooked."""
+"""All hints in a package's sources are found and read."""
 
 from pathlib import Path
 from textwrap import dedent
@@ -129,5 +129,5 @@ def test_every_hint_of_this_repository_is_readable(package):
     assert [h for h in found if h.text.startswith("not readable") and h.text not in ANY] == []
 
 
-# Classes of other packages may say how they are serialized, and an error passes on another's hint.
+# Classes of other packages may define how they are serialized; an error may pass on another's hint.
 ANY = ["not readable: getattr(x, HINT, None)", "not readable: error.hint"]

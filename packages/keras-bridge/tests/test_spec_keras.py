@@ -44,7 +44,8 @@ def test_it_is_a_layer_of_keras_that_takes_the_arguments_of_one():
 
 
 def test_first_example_a_module_whose_call_takes_no_training():
-    """Another package has the layers of linen; these are the same steps."""
+    """This model computes the example's steps without linen's layers, which are in another
+    package."""
 
     class Classifier(linen.Module):
         @linen.compact

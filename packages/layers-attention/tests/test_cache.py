@@ -1,4 +1,4 @@
-"""Decoding with a cache gives what full causal attention gives, however the input is split."""
+"""Decoding with a cache equals full causal attention, however the input is split."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What the fields and arguments of the modules do."""
+"""The effects of the modules' fields and arguments."""
 
 import functools
 

@@ -138,7 +138,7 @@ def test_attributes_are_the_arguments():
     assert nnx.Einsum(" ab, bc -> ac ", (3, 4), rngs=rngs).einsum_str == "ab,bc->ac"
 
 
-# What is computed.
+# Computed values.
 
 
 def test_a_map_for_each_index_of_a_batch():
@@ -362,7 +362,7 @@ def test_operations_of_one_s_own(function, make, x):
     layer(x)
     assert len(calls) == 2
     assert all(c["precision"] == "highest" for c in calls)
-    # Only passed on if it was given, so that a user-defined operation need not accept it.
+    # The option is passed on only if it was given, so a user-defined operation need not accept it.
     assert [c.get("preferred_element_type") for c in calls] == [None, jnp.float32]
     assert "preferred_element_type" not in calls[0]
 

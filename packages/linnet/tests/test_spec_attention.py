@@ -1,4 +1,4 @@
-"""What the attention layers are documented to do, statement by statement."""
+"""The documented behavior of the attention layers, statement by statement."""
 
 import inspect
 import warnings
@@ -151,7 +151,7 @@ OWN = (
 
 
 def signature(function, own=OWN):
-    """Without annotations and Linnet's own arguments, which must be keyword-only."""
+    """The signature without annotations and Linnet's own arguments, which must be keyword-only."""
     whole = inspect.signature(function)
     kept = []
     for p in whole.parameters.values():
@@ -390,10 +390,10 @@ def test_the_alias_and_its_name():
     assert issubclass(nn.MultiHeadAttention, nn.MultiHeadDotProductAttention)
     params = run(Both())[1]["params"]
     assert set(params) == {"MultiHeadAttention_0", "MultiHeadDotProductAttention_0"}
-    # The name takes part in the keys: parameters differ.
+    # The keys depend on the name, so the parameters differ.
     kernels = [p["query"]["kernel"] for p in params.values()]
     different(*kernels)
-    # Alone, both draw the same.
+    # As outermost modules, both draw the same parameters.
     jax.tree.map(np.testing.assert_array_equal, run(nn.MultiHeadAttention(2)), run(Attention(2)))
 
 

@@ -1,4 +1,4 @@
-"""Update, pop, map and copies: what reaches which object, and whose arrays it has."""
+"""Update, pop, map and copies: which values reach which object, and which arrays are shared."""
 
 import jax
 import jax.numpy as jnp

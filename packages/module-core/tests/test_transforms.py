@@ -659,7 +659,7 @@ def test_add_metadata_axis_keeps_what_it_does_not_name():
 
 
 class Pooled(PyTreeNode, AxisMetadata):
-    """A box of its own kind: one value for all, the sum over what a transform maps."""
+    """A user-defined box: one value for all examples, their sum over the mapped axis."""
 
     value: Any
 

@@ -20,7 +20,7 @@ class _Constant(Recipe):
 
     @property
     def fills(self) -> Recipe | None:
-        """The recipe itself if equal ones fill equal arrays at any time: no value is traced."""
+        """The recipe itself if equal recipes always fill equal arrays: if no value is traced."""
         return self if self._is_static else None
 
     @property
@@ -75,7 +75,7 @@ def zeros(
       out_sharding: the array's sharding, if `jax.nn.initializers.zeros` takes it.
 
     Returns:
-      [*shape] in `dtype`, or in its 32-bit counterpart where x64 is disabled.
+      [*shape] in `dtype`, or in its 32-bit counterpart if x64 is disabled.
 
     >>> import jax, jax.numpy as jnp
     >>> zeros(jax.random.key(0), (2, 2), jnp.float32)

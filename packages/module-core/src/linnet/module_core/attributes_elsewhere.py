@@ -1,4 +1,4 @@
-"""What to write for attributes that modules of PyTorch, Keras or the other style have.
+"""Replacements for attributes that modules of PyTorch, Keras or the other style have.
 
 A ported program writes `model.parameters()` or `model.apply(variables, x)`. The error about the
 missing attribute then says what replaces it here. The tables are read only when an attribute is
@@ -13,7 +13,7 @@ _NO_RESET = "Remove the call: each call to {}.grad returns new gradients."
 
 
 def _table(hints: Mapping[str, str]) -> dict[str, str]:
-    """A table with a name in each key, from one with several."""
+    """A table with one name in each key, from a table with several names in each key."""
     return {name: hint for names, hint in hints.items() for name in names.split()}
 
 

@@ -1,8 +1,8 @@
 """Says what is wrong with gradients that don't fit the parameters of a `TrainState`.
 
 A transformation may accept gradients that look different: one for differential privacy averages
-gradients of single examples. So nothing is checked beforehand. What is checked is the result,
-before it replaces a parameter: adding an update never changes a shape. If that or the
+gradients of single examples. So nothing is checked beforehand. Instead, the result is checked
+before it replaces a parameter: adding an update must not change a shape. If this check or the
 transformation fails, the gradients are compared with the parameters.
 """
 
@@ -26,10 +26,10 @@ def updated(name: str, add: Callable[..., object], params: T, updates: object, g
     """The parameters after an update.
 
     Args:
-      name: what the message calls the state.
+      name: the name of the state in the message.
       add: adds an update to a parameter.
       params: the parameters.
-      updates: what the transformation returned.
+      updates: the updates that the transformation returned.
       grads: the gradients, for the message.
 
     Raises:
@@ -48,7 +48,7 @@ def updated(name: str, add: Callable[..., object], params: T, updates: object, g
 
 
 def explain(error: Exception, name: str, params: object, grads: object) -> NoReturn:
-    """Raises the error about the gradients that is behind `error`, or `error` itself."""
+    """Raises an error about the gradients if they caused `error`, or else `error` itself."""
     try:
         _refuse_structure(name, params, grads)
         refuse_shapes(name, params, grads)

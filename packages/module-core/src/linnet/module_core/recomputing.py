@@ -1,4 +1,4 @@
-"""What a repeated layer keeps for its backward pass, and what it computes again.
+"""Decides which values a repeated layer keeps for its backward pass and which it recomputes.
 
 In each step, a loop writes to memory whatever its backward pass needs from the forward pass.
 Unrolled layers need less: XLA computes cheap values again where that is faster than reading them.
@@ -7,9 +7,9 @@ convolutions, random bits and everything else that is costly are kept; elementwi
 reductions and copies are computed again. For a transformer block on a CPU, the backward pass takes
 half of the time, and a quarter of the memory, that it takes when everything is kept.
 
-Everything is kept where computing again could cost more than a write: if a layer has a loop of its
-own (a recurrent layer), which would run again, or effects (callbacks, `jax.debug.print`), which
-would happen again.
+Everything is kept if computing again could cost more than a write, which is the case if a layer has
+a loop of its own (a recurrent layer), which would run again, or effects (callbacks,
+`jax.debug.print`), which would happen again.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def keeps_costly(primitive: Any, *inputs: Any, **params: Any) -> bool:
     (contracted, _), (batch, _) = params["dimension_numbers"]
     if not batch:
         return True  # a product with a layer's weights
-    # Attention weights are larger than the queries and keys whose product they are: each of them
-    # takes few operations to compute, and there are many to write.
+    # Attention weights are larger than the queries and keys that they are computed from: each
+    # weight takes few operations to compute, and there are many to write.
     terms, batches = (math.prod(left.shape[i] for i in axes) for axes in (contracted, batch))
     size = left.size * right.size // max(terms * terms * batches, 1)
     return bool(size <= left.size + right.size)
@@ -110,7 +110,7 @@ def recomputing(
     Args:
       body: a function of arrays; traced once.
       remat: as in `Repeat`.
-      looped: whether the loop is still one once compiled. If it is unrolled, XLA has to be
+      looped: whether the loop is still a loop once compiled. If it is unrolled, XLA has to be
         kept from merging values that are computed twice.
     """
     again, policy = rematerialize(remat)
@@ -127,7 +127,8 @@ def recomputing(
             outputs = jax.checkpoint(call, prevent_cse=not looped, policy=policy)(*inputs)
         else:
             outputs = call(*inputs)
-        # What the body passes on unchanged stays the object that came in: jax keeps one copy of it.
+        # Values that the body passes on unchanged stay the same objects: jax keeps one copy of
+        # each.
         given = {id(v): x for v, x in zip(program.jaxpr.invars, inputs, strict=True)}
         ends = zip(program.jaxpr.outvars, outputs, strict=True)
         leaves = [given.get(id(v), x) for v, x in ends]

@@ -179,13 +179,13 @@ def from_state_dict(target: object, state: object, name: str = ".") -> object:
     Args:
       target: a tree with the desired structure, as for `to_state_dict`; its leaves may be anything,
         such as `jax.ShapeDtypeStruct`. None returns the state dict as it is.
-      state: what `to_state_dict` returned for a tree of the same structure.
+      state: the state dict that `to_state_dict` returned for a tree of the same structure.
       name: the name of `target` in paths.
 
     Returns:
       A new tree; `target` is not changed. Where an array of the target is spread over devices, an
       array that the program has not placed (such as a NumPy array from a file) is split in the same
-      way. Everything else is what the state dict holds.
+      way. All other leaves are those of the state dict.
 
     Raises:
       StateDictError: (a ValueError) names all keys that are missing, unknown or of the wrong kind.

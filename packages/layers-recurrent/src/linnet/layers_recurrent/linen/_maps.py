@@ -50,7 +50,7 @@ class DenseParams(Module):
 
 
 def shared_fields(cell: Module, cls: type[Dense] | type[DenseParams]) -> dict[str, Any]:
-    """The values of the cell's fields that its maps have, too, by name.
+    """The values, by name, of the cell's fields that its maps have as well.
 
     A field of `Dense` therefore reaches the maps as soon as a cell declares it.
     """

@@ -1,8 +1,8 @@
 """Sets up a call to `init`, `apply` or `bind`.
 
 A call makes a frame from the user's arguments, binds a clone of the module to the frame's root,
-runs the method, and returns what the frame holds. The module itself never changes. `init` traces
-the method instead where it can; see `eager_init`.
+runs the method, and returns what the frame holds. The module itself never changes. If it can,
+`init` traces the method instead; see `eager_init`.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _run(
     try:
         return fn(bound, *args, **kwargs)
     except TypeError as error:
-        in_method = getattr(error, "_linnet_noted", False)  # whose parameters are then noted
+        in_method = getattr(error, "_linnet_noted", False)  # the note explains that call
         hint = None if in_method else mismatch(error, fn, (bound, *args), kwargs)
         if hint is not None:
             error.add_note(

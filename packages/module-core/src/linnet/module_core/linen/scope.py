@@ -1,10 +1,10 @@
-"""Where the variables of modules live while they run.
+"""The places of modules' variables while the modules run.
 
 There are two kinds of objects. A **Frame** is the state of one call to `init` or `apply` (see
 `frame`). A **Scope** is one path in a frame: a module's place. Scopes are cheap, since a model
-makes hundreds, and hold only what the frame has as well: the dict of each collection at their path
-(looked up once, through the parent), the running hash of the path, the node that counts the draws,
-and the names taken so far.
+makes hundreds, and hold only data that the frame has as well: the dict of each collection at their
+path (looked up once, through the parent), the running hash of the path, the node that counts the
+draws, and the names taken so far.
 
 Reading a parameter takes two dictionary lookups. A collection's dict is created when something is
 written to it, so an empty module leaves no trace.
@@ -54,7 +54,7 @@ from .variable import Variable
 T = TypeVar("T")
 
 _NO_ARRAYS = (type(None), str, list, tuple, dict, FrozenDict)
-"""What may replace an array by mistake: a part of a tree, or what a filter left in its place."""
+"""Types that may replace an array by mistake: part of a tree, or a filter's placeholder."""
 
 
 class Scope(ScopeMethods):
@@ -445,7 +445,7 @@ class Scope(ScopeMethods):
         return name in self.keys
 
     def make_rng(self, name: str = "params") -> PRNGKey:
-        """The next key of the stream `name`, or of "params" where there is none of that name.
+        """The next key of the stream `name`, or of "params" if no stream has that name.
 
         Raises:
           InvalidRngError: neither was given.
@@ -474,8 +474,8 @@ class Scope(ScopeMethods):
     def hash_above(self) -> PathHash:
         """The hash of the path of the enclosing module, from which a sibling's is derived.
 
-        For the outermost module, and where a transform has folded the path into the keys, it is the
-        hash of its own path.
+        For the outermost module, and if a transform has folded the path into the keys, it is the
+        hash of the module's own path.
         """
         if self._above is not None:
             return self._above
@@ -500,7 +500,7 @@ class Scope(ScopeMethods):
 
         Args:
           frame: the body's frame; several scopes may share it.
-          collections: this scope's dicts in the body, owned by it where they are mutable.
+          collections: this scope's dicts in the body, owned by the body if they are mutable.
           keys: the root key of each stream in the body.
           fresh_hash: start with an empty hash of the path, because the keys have it folded in.
           suffix: the names to start the hash with, if not those of the path.

@@ -35,7 +35,7 @@ _KEYS = "linnet.keys"
 
 @dataclass
 class _Entry:
-    """A value of a tree: what it is now, how to replace it, and the variable that holds it."""
+    """A value of a tree: its current value, how to replace it, and the variable that holds it."""
 
     value: Any
     put: Callable[[Any], None]
@@ -52,10 +52,10 @@ def load(path: str | os.PathLike[str], target: Any = None) -> Any:
     Args:
       path: a file, the index of several (`model.safetensors.index.json`), or a folder with one of
         them called `model.safetensors`.
-      target: what was saved, with different values: an nnx module, linen variables, or any tree.
-        Each value keeps its dtype and sharding, and may be a `jax.ShapeDtypeStruct`. A variable
-        that holds only such a struct is laid out on the current mesh as its metadata specifies.
-        None returns the tensors by name, as `from_torch` takes them.
+      target: an object like the saved one, with any values: an nnx module, linen variables, or any
+        tree. Each value keeps its dtype and sharding, and may be a `jax.ShapeDtypeStruct`. A
+        variable that holds only such a struct is laid out on the current mesh as its metadata
+        specifies. None returns the tensors by name, as `from_torch` takes them.
 
     Returns:
       A mapping of names to tensors, each of which is read by `numpy.asarray`. With a target, the
