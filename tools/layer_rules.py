@@ -1,4 +1,4 @@
-"""What every layer accepts, and the errors that it raises for the rest: one rule for each question.
+"""The values that every layer accepts, and the errors that it raises for all other values.
 
 The rules are those of `linnet.module_core.layers.checks`. Here they are tested on a whole layer:
 each argument that is a size, an axis or a rate gets values that break its rule, and each input gets

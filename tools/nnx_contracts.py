@@ -65,7 +65,7 @@ class Layer(NamedTuple):
 
     @property
     def by_hand(self) -> Callable[..., Any] | None:
-        """What the layer is compared with on a mesh: it splits its output as linen's layer does."""
+        """The function to compare with on a mesh: linen's layer, which splits its output alike."""
         return self.twin
 
     def module(self, **options: Any) -> Any:
@@ -148,7 +148,7 @@ def twin(module: Any, **call: Any) -> Callable[..., Any]:
 
 @compiled_once
 def class_of(layer: Layer) -> Any:
-    """The layer's class, from a trace: to collect the tests, nothing is drawn or compiled."""
+    """The layer's class, from a trace, so nothing is drawn or compiled to collect the tests."""
     found: list[type] = []
     jax.eval_shape(lambda: found.append(type(layer.make(nnx.Rngs(0)))))
     return found[0]
@@ -161,7 +161,7 @@ def _text(path: tuple[Any, ...]) -> str:
 
 
 def values_of(module: Any) -> Values:
-    """What a module's variables and arrays hold, by path."""
+    """The values of a module's variables and arrays, by path."""
     return {
         _text(path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
         for path, leaf in nnx.to_flat_state(nnx.state(module))
@@ -203,7 +203,7 @@ def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
     classes = {
         c
         for c in vars(here.MODULES).values()
-        # What cannot be called is a base class.
+        # A class whose instances cannot be called is a base class.
         if inspect.isclass(c)
         and issubclass(c, nnx.Module)
         and any("__call__" in vars(b) for b in c.mro())

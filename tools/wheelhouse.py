@@ -72,7 +72,7 @@ def build_as(package: Package, version: str, into: Path) -> Path:
 
 
 def build_released(package: Package, version: str, into: Path) -> Path:
-    """Builds a package's wheel from the commit that its tag of that version names."""
+    """Builds a package's wheel from the commit that its tag for that version points to."""
     tag = tag_of(package, version)
     where = package.folder.relative_to(workspace.ROOT).as_posix()
     archive = _git("archive", tag, where)
@@ -148,13 +148,13 @@ def _build(
 
 
 def _files(name: str, version: str, into: Path, *, sdist: bool = False) -> list[Path]:
-    """What a build of a package puts into a folder."""
+    """The files that a build of a package writes into a folder."""
     stem = f"{name.replace('-', '_')}-{version}"
     return [into / f"{stem}.tar.gz", into / f"{stem}-py3-none-any.whl"][not sdist :]
 
 
 def _there(name: str, version: str, into: Path, *, sdist: bool = False) -> list[Path]:
-    """The same files if a folder has them all, otherwise none."""
+    """The files of a build if the folder has all of them, otherwise an empty list."""
     files = _files(name, version, into, sdist=sdist)
     return files if all(file.exists() for file in files) else []
 

@@ -120,7 +120,7 @@ class Stack(nnx.Module):
 
 
 def waves(positions: jax.Array, width: int) -> jax.Array:
-    """The sines, then the cosines of positions [T] in several frequencies: [T, W]."""
+    """The sines, then the cosines of positions [T] at several frequencies: [T, W]."""
     angles = positions[:, None] * 10_000.0 ** (-jnp.arange(0, width, 2) / width)
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
@@ -197,7 +197,7 @@ def encode(model: Bart, tokens: Ids, is_real: Ids) -> Memory:
 
 @nnx.jit
 def next_tokens(writer: Bart, tokens: Ids, memory: Memory, is_real: Ids, first: Any) -> jax.Array:
-    """The likeliest tokens [B] after `tokens` [B, 1] at position `first`; the cache keeps them."""
+    """The likeliest tokens [B] after `tokens` [B, 1] at position `first`; these enter the cache."""
     return writer.decode(tokens, memory, is_real, first)[:, -1].argmax(-1)
 
 

@@ -1,12 +1,12 @@
-"""The config.json of a Hugging Face model, which notices options that a program doesn't honor.
+"""Reads the config.json of a Hugging Face model, and notices options that a program doesn't honor.
 
-A program that ignored an option would load the model, and compute something else without an error.
+A program that ignored an option would load the model and compute something else without an error.
 So each option belongs to one of four groups:
 
-- those that the program reads, and honors;
-- those that the programs support for one value only (`ONLY`): any other raises an error;
-- those without an effect on outputs (`HARMLESS`): of training, of generation, of files;
-- the rest, which no program knows: unless they are off, they cause a warning.
+- those that the program reads and honors;
+- those that the programs support for one value only (`ONLY`): any other value raises an error;
+- those without an effect on outputs (`HARMLESS`): options for training, generation and files;
+- the rest, which no program supports: unless they are off, they cause a warning.
 
 The programs for pretrained models import this file. It also has the activation functions by the
 names that configurations give them.
@@ -80,7 +80,7 @@ HARMLESS = (
     *("*_bias", "bias", "no_bias", "use_qk_norm", "qk_layernorm", "qk_ln", "tie_*", "is_gated_act"),
     *("layer_norm_elementwise_affine", "use_mask_token", "num_ln_in_parallel_attn"),
     *("add_bias_logits", "normalize_before", "normalize_embedding", "add_final_layer_norm"),
-    # What `rotary_from_config` reads; for models without rotary positions, only a limit.
+    # `rotary_from_config` reads these; in models without rotary positions, they only set a limit.
     *("rope_*", "rotary_*", "partial_rotary_factor", "*max_position_embeddings", "max_seq_len*"),
     *("n_positions", "n_ctx", "seq_length", "max_sequence_length"),
     # Training.
@@ -120,20 +120,20 @@ HARMLESS = (
     *("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype", "torchscript"),
     *("transformers_version", "tokenizer_class", "*model_type", "_commit_hash", "use_bfloat16"),
     *("pruned_heads", "tf_legacy_loss", "sep_token*", "*_config_dict", "processor_class"),
-    # What old configurations of BERT and ALBERT have, and their programs never read.
+    # Options in old configurations of BERT and ALBERT, which PyTorch's models never read.
     *("pooler_fc_size", "pooler_num_*", "pooler_size_*", "pooler_type", "directionality"),
     *("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks", "layers_to_keep"),
 )
 
 
 class Config(dict[str, Any]):
-    """A configuration that keeps account of which options were read.
+    """A configuration that records which options were read.
 
     Args:
       values: what `json.load` returned.
       program: the name of the program, for messages.
       families: the values of "model_type" whose models the program computes; None for any.
-      spellings: our names of options, and others that they have in `values`.
+      spellings: maps our names of options to the alternative names that they may have in `values`.
 
     Raises:
       ValueError: the model is of another type, or an option has a value that isn't computed.
@@ -179,10 +179,10 @@ class Config(dict[str, Any]):
         return super().get(name, otherwise)
 
     def one_of(self, name: str, known: Any, otherwise: Any = None) -> Any:
-        """The value of an option, of which only those in `known` are computed; or what a dict says.
+        """The value of an option, which must be in `known`; if that is a dict, the value's entry.
 
         Raises:
-          ValueError: the option has another value.
+          ValueError: the option has a different value.
         """
         value = self.get(name, otherwise)
         if value not in list(known):
@@ -193,11 +193,11 @@ class Config(dict[str, Any]):
         return known[value] if isinstance(known, Mapping) else value
 
     def knows(self, *names: str) -> None:
-        """Marks options as known: others say the same, or the program has no use for them."""
+        """Marks options as known: other options imply them, or the program doesn't need them."""
         self.read.update(names)
 
     def part(self, name: str) -> "Config":
-        """A configuration within this one, such as that of the texts."""
+        """A nested configuration, such as that of a text model."""
         found = Config(self[name], self.program)
         super().__setitem__(name, found)
         return found
@@ -208,7 +208,7 @@ class Config(dict[str, Any]):
         return len(self.get("id2label") or range(self.get("num_labels", 2)))
 
     def check(self, tensors: Iterable[str] = ()) -> None:
-        """Warns of options that weren't read, and aren't known to be harmless.
+        """Warns of options that weren't read and aren't known to be harmless.
 
         Args:
           tensors: the names of the checkpoint's tensors.

@@ -9,7 +9,7 @@ products:
 
     q(xᵢ)·k(xⱼ) + q(xᵢ)·k(r) + q(r)·k(xⱼ)        r: the embedding of the distance i - j
 
-Far distances share an embedding. The other parts are imported from bert.py. If CHECKPOINT has an
+Large distances share embeddings. The other parts are imported from bert.py. If CHECKPOINT has an
 expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B batch, T time (tokens), W width, H heads, D depth of a head, R embeddings of distances.
@@ -87,7 +87,7 @@ class Attention(nnx.MultiHeadAttention):
           x: [B, T, W].
           mask: [B, 1, T, T], or None.
           distances: the embeddings, [R, W].
-          index: which of them is that of each query and key, [T, T].
+          index: the row of `distances` for each query and key, [T, T].
         """
         query, key, value = self.query(x), self.key(x), self.value(x)  # [B, T, H, D]
         bias, at = jnp.zeros(()), jnp.asarray(index)[None, None]
@@ -124,7 +124,7 @@ class Deberta(nnx.Module):
 
     Args:
       config: sizes and options.
-      tensors: the checkpoint's tensors, whose names say which parts the model has.
+      tensors: the checkpoint's tensors, whose names show which parts the model has.
     """
 
     def __init__(self, config: Config, tensors: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
@@ -187,7 +187,7 @@ class Deberta(nnx.Module):
 
 
 def bucket(apart: np.ndarray, buckets: int, farthest: int) -> np.ndarray:
-    """Distances as they are up to half the number of buckets, and then by their logarithm."""
+    """The buckets of distances: exact up to half the number of buckets, logarithmic beyond it."""
     middle = buckets // 2
     far = np.abs(apart) > middle
     if buckets <= 0 or not far.any():

@@ -79,7 +79,7 @@ PARALLEL = (
     "codegen",
     "cohere",
     "cohere2",
-)  # others have an option for it, or never are
+)  # other families have an option for this, or never do it
 NEIGHBORS = ("gptj", "codegen", "cohere", "cohere2", "glm", "glm4", "ernie4_5", "helium")
 PENALIZED = ("bloom", "mpt")  # have penalties for distances; others have an option for it
 EMBEDDED = ("opt", "biogpt", "gpt_neo", "gpt_bigcode", "xglm")  # have a table of positions
@@ -146,7 +146,7 @@ def usual(of: Checkpoint) -> Checkpoint:
     if config["model_type"] == "gpt_neo":
         names = {"global": "full_attention", "local": "sliding_attention"}
         config["layer_types"] = [names[kind] for kind in config["attention_layers"]]
-        config.knows("attention_types")  # says the same
+        config.knows("attention_types")  # contains the same information
         config.update(sliding_window=config["window_size"], attention_multiplier=1.0)
     config.setdefault("num_key_value_heads", config.get("num_kv_heads", heads))
     return Checkpoint(config, of.tensors)
@@ -352,7 +352,7 @@ class Decoder(llama.Decoder):
         count = next((x.shape[0] for n, x in of.tensors.items() if n.endswith(POSITIONS)), 0)
         self.embed_positions = nnx.Embed(count, width, **options) if count else None
         self.waves = width if config["model_type"] == "xglm" else 0
-        if self.waves:  # the position of that number would be zeros
+        if self.waves:  # the embedding of that position would be zeros
             config.one_of("pad_token_id", (None, 0, 1))
         linear: Any = partial(nnx.Linear, use_bias=False, **options)
         self.project_in = linear(inner, width) if inner != width else None
@@ -368,10 +368,10 @@ class Decoder(llama.Decoder):
         self.norm: Any = None if bare else norm(width)
         head = partial(nnx.Linear, inner, words, use_bias=of.has("lm_head.bias"), **options)
         has_head = of.has("lm_head.", "embed_out.", "output_projection.")
-        self.head = head() if has_head else None  # otherwise the embedding
+        self.head = head() if has_head else None  # otherwise, the embedding is used
         penalized = config["model_type"] in PENALIZED or config.get("alibi")
         self.penalized_heads = config["num_attention_heads"] if penalized else 0
-        scaled = config["model_type"] == "falcon"  # penalties, as products are
+        scaled = config["model_type"] == "falcon"  # penalties are scaled like products
         self.penalty = config["head_dim"] ** -0.5 if scaled else 1.0
         self.divisor, self.soft_cap = 1 / (config.get("logit_scale") or 1.0), None
 
@@ -390,7 +390,7 @@ class Decoder(llama.Decoder):
         return either(self.project_out, x)
 
     def first(self) -> Any:
-        """The positions of the first of the new tokens, which the caches know: [B, 1], or 0."""
+        """The position of the first new token in each row, from the caches: [B, 1], or 0."""
         blocks: Any = self.layers
         block = blocks.block if blocks.layers_per_block == 1 else blocks.block_0
         filled = block.attention.cache_index
@@ -398,7 +398,7 @@ class Decoder(llama.Decoder):
 
 
 def waves(positions: jax.Array, width: int) -> jax.Array:
-    """The sines, then the cosines of positions [...] in several frequencies: [..., W]."""
+    """The sines, then the cosines of positions [...] at several frequencies: [..., W]."""
     half = width // 2
     angles = positions[..., None] * 10_000.0 ** (-jnp.arange(half) / (half - 1))
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -1,4 +1,4 @@
-r"""A transformer language model, trained by any number of processes, resumed by any other.
+r"""A transformer language model, trained by any number of processes, resumed by any other number.
 
 On one machine, with all of its devices:
 
@@ -120,7 +120,7 @@ class Transformer(nnx.Module):
         options: dict[str, Any] = {"dtype": settings.dtype, "rngs": rngs}
         self.batch = NamedSharding(mesh, P("data"))
         self.embed = nnx.Embed(BYTES, width, **options)
-        # One layer is compiled, and applied in a loop. Its backward pass computes it again.
+        # One layer is compiled, and applied in a loop. Its backward pass recomputes it.
         self.blocks = nnx.Repeat(
             Block, settings.layers, settings, self.batch, rngs=rngs, remat="nothing"
         )
@@ -211,7 +211,7 @@ def evaluate(model: Transformer, text: np.ndarray, settings: Settings, mesh: Mes
 
 
 class Checkpoints:
-    """What a resumed run needs: parameters, moments, random keys and the number of the step.
+    """The state that a resumed run needs: parameters, moments, random keys and the step number.
 
     Each process writes and reads the parts that its devices hold, whichever process wrote them.
     """

@@ -1,9 +1,9 @@
-"""A ResNet or RegNet from a Hugging Face checkpoint: loaded, checked, and adapted to other images.
+"""A ResNet or RegNet from a Hugging Face checkpoint: loaded, checked, and adapted to new images.
 
     python docs/examples/resnet.py [CHECKPOINT]
 
 CHECKPOINT is a folder with config.json and model.safetensors, of a network with basic blocks (such
-as ResNet-18) or bottlenecks (ResNet-50), or a RegNet X or Y, whose convolutions are in groups. If
+as ResNet-18) or bottlenecks (ResNet-50), or a RegNet X or Y, whose convolutions are grouped. If
 it is omitted, a tiny ResNet with random weights is used.
 The running statistics of its BatchNorm layers are loaded, too, and are used in evaluation.
 

@@ -5,9 +5,10 @@
 CHECKPOINT is a folder with the config.json and model.safetensors of Mixtral (arXiv:2401.04088),
 Qwen 2 or 3 MoE (arXiv:2505.09388), OLMoE (arXiv:2409.02060), gpt-oss (arXiv:2508.10925), GLM 4.5
 MoE (arXiv:2508.06471) or dots.llm1 (arXiv:2506.05767). If it is omitted, a tiny model with random
-weights is loaded. These models differ from Llama only in their feed-forward layers, and gpt-oss
-also has sinks in its attention; the other parts are imported from llama.py. deepseek.py has the
-same feed-forward layers with a different attention, and mixture_of_experts.py trains such a layer.
+weights is loaded. These models differ from Llama only in their feed-forward layers, except that
+gpt-oss also has sinks in its attention; the other parts are imported from llama.py. deepseek.py
+uses the same feed-forward layers with different attention, and mixture_of_experts.py trains such a
+layer.
 If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
 
 Shapes: N tokens, W width, H hidden, E experts, K experts for a token, R = N · K.
@@ -47,7 +48,7 @@ FAMILIES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "glm4_moe",
 
 
 class Router(nnx.Linear):
-    """The logits of the experts, and a number for each that is added when experts are chosen."""
+    """The logits of the experts, and a bias for each expert, which affects only the choice."""
 
     def __init__(self, width: int, count: int, **options: Any) -> None:
         super().__init__(width, count, use_bias=False, **options)
@@ -62,7 +63,7 @@ def load_experts(layer: object, tensors: Any, shapes: Any) -> Any:
 
 
 def save_experts(layer: object, ours: Any, like: Any) -> Any:
-    """The reverse."""
+    """The reverse of `load_experts`."""
     gate, up, down = (kernel.swapaxes(1, 2) for kernel in ours)
     return [np.concatenate([gate, up], axis=1), down]
 
@@ -138,7 +139,7 @@ class Mixture(nnx.Module):
         """The experts of tokens [N, W], [N, K], and the weights of their outputs, [N, K]."""
         logits = self.router(tokens).astype(jnp.float32)  # [N, E]
         scores = ranks = nnx.softmax(logits)
-        counted = 1  # how many of a group's experts decide whether it is chosen
+        counted = 1  # how many of a group's experts decide whether the group is chosen
         if isinstance(self.router, Router):
             scores, counted = nnx.sigmoid(logits), 2
             ranks = scores + self.router.e_score_correction_bias
@@ -262,7 +263,7 @@ def dense_first(of: Checkpoint) -> dict[str, str]:
 
 
 def ignored(of: Checkpoint) -> list[str]:
-    """Layers after the last one, which predict further tokens in training."""
+    """Layers after the last one, which predict additional tokens in training."""
     first, more = of.config["num_hidden_layers"], of.config.get("num_nextn_predict_layers") or 0
     return [f"model.layers.{first + i}.*" for i in range(more)]
 

@@ -1,10 +1,10 @@
 """Rounds of measurements, repeated until their ratios are stable.
 
 A round measures every contender once, so that a machine that slows down for a while slows all of
-them. The ratio of a comparison is taken within each round, and its result is the median of these.
+them. The ratio of a comparison is taken within each round, and its result is the median ratio.
 The first contender changes from round to round, so that none always follows the same one.
 
-Rounds continue until each ratio is known to a hundredth, or the case's time is up. A case whose
+Rounds continue until each ratio is known to within 0.01, or the case's time is up. A case whose
 rounds are long has only two or three.
 """
 
@@ -55,7 +55,7 @@ class Budget:
         """The effort for the next case."""
         share = max(self._end - time.perf_counter(), 0.0) / max(self._left, 1)
         self._left -= 1
-        # The unused shares of many cases would add up to a very long one for the last.
+        # The unused shares of many cases would add up to a very long share for the last case.
         return Effort(seconds=min(share / 2, FULL.seconds), rounds=(5, FULL.rounds[1]), few=2)
 
 

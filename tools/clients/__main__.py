@@ -6,7 +6,7 @@
 
 A program is a script whose metadata (PEP 723) lists its requirements, at pinned versions, and how
 it is checked. Each gets two environments with the same versions of everything: one has Flax, the
-other has this checkout and no package called flax. In the second one the program runs through
+other has this checkout and no package called flax. In the latter, the program runs through
 `python -m linnet.flax`. The arrays that it shows are compared, bit for bit unless its metadata says
 otherwise, and so are the results of the library's own tests.
 """
@@ -71,7 +71,7 @@ def run(program: Program, folder: Path, tests: bool) -> Outcome:
             for name in environments.names
         }
     except (RuntimeError, subprocess.CalledProcessError) as error:
-        return failed(program, error)  # the others run all the same
+        return failed(program, error)  # the other programs still run
     return compare(program, environments.version(), results, passed)
 
 

@@ -1,8 +1,8 @@
-"""Attention: bit for bit what Flax computes, with `implementation="exact"`.
+"""Attention with `implementation="exact"` is bit for bit identical to Flax's.
 
-Each case is a call made the same way with both libraries: eager with eager and jitted with jitted,
-which must be identical, and gradients, up to rounding. What Linnet adds to Flax is compared with
-how Flax does the same.
+Each case makes the same call with both libraries. Outputs must be identical, eager with eager and
+jitted with jitted; gradients must agree up to rounding. Features that only Linnet has are compared
+with the same computation written with Flax.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ OPTIONS = {
 
 
 def compared(run, arrays, *, jitted=True):
-    """Outputs eager and jitted, identical; gradients, near."""
+    """Checks that outputs are identical, eager and jitted, and that gradients are close."""
     ours, theirs = (run(nn) for nn in BOTH)
     identical(ours(*arrays), theirs(*arrays))
     if not jitted:
@@ -114,7 +114,7 @@ def test_function(name):
     def run(nn):
         return lambda *a: nn.dot_product_attention(*a, **OPTIONS[name], **exact(nn))
 
-    # Compiling takes seconds per case: only those whose arithmetic differs.
+    # Compiling takes seconds per case, so only the cases whose arithmetic differs are compiled.
     compared(
         run, (Q, K, V), jitted=name in ("plain", "bias and mask", "dropout of each", "float16")
     )
@@ -313,7 +313,7 @@ def test_decoding(fields):
         caches = [state["cache"] for _, state in results]
 
 
-# Beyond Flax: compared with how Flax does the same.
+# Features that only Linnet has, compared with the same computation written with Flax.
 
 
 @pytest.mark.parametrize("implementation", ["exact", "chunked"])
@@ -337,7 +337,7 @@ def test_causality_groups_and_prefill(implementation):
 
 
 def test_long_sequences_come_out_the_same_up_to_rounding():
-    """Where `auto` takes chunked attention."""
+    """At this length, `auto` chooses chunked attention."""
     arrays = [normal(i, 1, 520, 2, 8) for i in range(3)]
     mask = flax.linen.make_causal_mask(arrays[0][..., 0, 0])
 

@@ -1,9 +1,9 @@
 """The examples in Flax's docstrings, run on Linnet.
 
 They are collected from the installed Flax when the tests run, with its names exchanged for ours;
-no part of them is stored here. What counts is what doctest says: an example that prints what it
-should on Flax has to print the same on Linnet. One that fails on Flax itself (because it is out of
-date, or needs something that isn't installed) says nothing, and is skipped.
+no part of them is stored here. An example that passes doctest on Flax has to pass on Linnet, with
+the same output. One that fails on Flax itself (because it is out of date, or needs something that
+isn't installed) is skipped.
 """
 
 import doctest
@@ -20,7 +20,7 @@ import linnet.linen
 import linnet.nnx
 import linnet.struct
 
-# Where the modules of Flax that examples import are in Linnet.
+# Linnet's counterparts of the Flax modules that examples import.
 PLACES = {
     "flax.linen": "linnet.linen",
     "flax.nnx": "linnet.nnx",
@@ -133,7 +133,7 @@ def test_example(name):
 
 
 def outcome(said):
-    """The last lines of what doctest says: what was printed, or the error that was raised."""
+    """The last lines of doctest's report: the printed output, or the error that was raised."""
     return inspect.cleandoc("\n".join(said.rstrip().splitlines()[-6:]))
 
 

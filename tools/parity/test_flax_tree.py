@@ -1,8 +1,8 @@
 """Every public name of every module of Flax, and whether `linnet.flax` has it.
 
-Flax's modules are listed at run time. What is missing is in `remedies`, with what to use instead;
-everything else has the same parameters. Modules that a module imports, and what it imports from
-Python, are not compared.
+Flax's modules are listed at run time. Missing names are in `remedies`, with what to use instead;
+all others have the same parameters. Modules that a module imports, and names that it imports from
+Python's standard library, are not compared.
 """
 
 import importlib

@@ -22,7 +22,7 @@ def keys(streams, make_key, offset=0):
 
 
 def assert_same(ours, theirs):
-    """Equal trees: structure, order of keys, dtypes, shapes and every bit."""
+    """Checks that trees are identical: structure, order of keys, dtypes, shapes and every bit."""
     assert plain(ours) == plain(theirs)
     ours, theirs = jax.tree.leaves(ours), jax.tree.leaves(theirs)
     for a, b in zip(ours, theirs, strict=True):
@@ -76,7 +76,7 @@ def test_apply(name):
     assert_same(ours, theirs)
 
 
-# Compiling takes seconds per model: only models whose arithmetic differs, not just their names.
+# Compiling takes seconds per model, so models that differ only in names are not compiled.
 @pytest.mark.parametrize("name", ["streams", "noisy", "deep", "counter", "images", "tokens"])
 def test_jitted(name):
     variables = flax_variables(name)
@@ -85,7 +85,7 @@ def test_jitted(name):
         return init(case, jax.random.key), apply(case, variables, jax.random.key)
 
     ours, theirs = jax.jit(lambda: run(LINNET[name]))(), jax.jit(lambda: run(FLAX[name]))()
-    # jit returns dicts with sorted keys, in both.
+    # In both libraries, jit returns dicts with sorted keys.
     assert_same(ours, theirs)
 
 

@@ -1,6 +1,6 @@
-"""Every name that a program finds in `flax.nnx`, and whether it is here, with the same parameters.
+"""Every name that programs find in `flax.nnx`, and whether Linnet has it with the same parameters.
 
-Each name that is left out, has different parameters, or is here but not in Flax has a reason in
+Each name that is left out, has different parameters, or exists only in Linnet has a reason in
 differences.toml. A reason that no longer applies fails a test.
 """
 
@@ -54,7 +54,7 @@ def test_namespaces():
 
 
 def test_all_that_the_public_namespaces_hold():
-    """The names that programs use; what Flax's files import for themselves is not counted."""
+    """The names that programs use; names that Flax's files import for their own use don't count."""
     for name in ["compat", "filterlib", "initializers", "metrics", "statelib", "traversals"]:
         mine, other = getattr(ours, name), getattr(theirs, name)
         missing = {
@@ -85,7 +85,7 @@ def test_what_programs_import_from_the_modules_of_layers(name):
 
 
 def functions():
-    """Functions, constructors and methods that both have; each method where it is defined."""
+    """Functions, constructors and methods of both libraries; each method where it is defined."""
     seen = set()
     for name in sorted(names(ours) & names(theirs)):
         mine, other = getattr(ours, name), getattr(theirs, name)

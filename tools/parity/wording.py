@@ -12,7 +12,7 @@ f-string, each part between two values is a text.
 An example is the sequence of its code's tokens, without imports, which are the same for everyone.
 
 `_TOKEN` finds the same tokens as Python's own tokenizer, which is slower: on Python 3.11, most of
-the time went into it.
+the time was spent in it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a Python file or a Markdown page has: its texts, its code, and its examples."""
+    """The contents of a Python file or a Markdown page: its texts, its code, and its examples."""
 
     texts: tuple[Passage, ...]
     code: tuple[Passage, ...]

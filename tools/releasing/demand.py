@@ -63,7 +63,7 @@ def demand(package: Package, heading: str = "Unreleased", below: Version | None 
 
     Args:
       package: the package.
-      heading: the changelog's part for the next version.
+      heading: the changelog's section for the next version.
       below: only tags before this version count.
 
     Raises:

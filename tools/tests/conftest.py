@@ -10,7 +10,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 @pytest.fixture(scope="module")
 def examples():
-    """The examples can be imported, as they import each other."""
+    """Makes the examples importable by name, which is how they import each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXAMPLES))
         yield
@@ -18,7 +18,7 @@ def examples():
 
 @pytest.fixture(scope="session", autouse=True)
 def programs_take_what_was_compiled_before(tmp_path_factory):
-    """Most of the time goes into examples that run several times and compile the same programs."""
+    """Caches compiled programs, since examples that run several times compile the same ones."""
     with pytest.MonkeyPatch.context() as patch:
         if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
             folder = tmp_path_factory.mktemp("compiled")

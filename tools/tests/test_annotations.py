@@ -1,4 +1,4 @@
-"""Tests have no annotations, since no type checker reads them: one that is wrong stays wrong.
+"""Tests have no annotations, since no type checker reads them: a wrong one would go unnoticed.
 
 The same holds for the tools that mypy doesn't read: `[tool.linnet]` in pyproject.toml names those
 that it does. Annotations that the subject of a test needs are kept: those of classes' fields, and

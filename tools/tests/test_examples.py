@@ -1,4 +1,4 @@
-"""The examples as a user meets them, in their tiny configuration: what they print and write."""
+"""The examples as a user runs them, in their tiny configuration: what they print and write."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ FIGURES = {
     "nnx_char_gpt": r"held out +\d\.\d{3} bits per character, LZMA 1\.\d{3}",
     "nnx_lora": r"bits +decimal arithmetic \d\.\d{3} before, \d\.\d{3} after; manual \d\.\d{3}",
 }
-# Further output that only that example prints.
+# Additional output that only that example prints.
 PRINTED = {
     "char_transformer": r"With the cache, logits differ by \d\.\de-0[5-9]",
     "sequence_sorter": r"becomes +\[[ \d\n]+\]",
@@ -46,8 +46,8 @@ PRINTED = {
 }
 
 
-# Runs programs one after another, each with its options. Most of a tiny example's time goes into
-# what all of them import.
+# Runs programs one after another, each with its options. A tiny example spends most of its time on
+# imports that all examples share.
 ONE_AFTER_THE_OTHER = """
 import json, pathlib, runpy, sys
 sys.path.insert(0, str(pathlib.Path(sys.argv[1]).parent))
@@ -80,16 +80,16 @@ def started(*command, keras_home):
 
 
 def start(name, folder, *options):
-    """An example that writes into a folder."""
+    """Starts an example that writes into a folder."""
     command = [str(FOLDER / f"{name}.py"), "--tiny", "--out", str(folder), *options]
     return started(*command, keras_home=folder.with_name("keras"))
 
 
 def run_all(folder, *runs):
-    """Runs examples in one process; each run is a name, where to write, and further options.
+    """Runs examples in one process; each run is a name, an output folder, and other options.
 
     Returns:
-      What each printed.
+      The output of each run.
     """
     arguments = []
     for name, to, *options in runs:
@@ -104,9 +104,9 @@ def run_all(folder, *runs):
 
 
 def check_results(name, folder, printed, *others):
-    """One complete picture and no other file, except those of other programs that wrote there.
+    """Checks that an example wrote a complete picture and, apart from `others`, no other file.
 
-    The output gives the picture's path and the final figure.
+    The printed output must end with the picture's path and the final figure.
     """
     *_, picture, figure = printed.splitlines()
     assert Path(picture.removeprefix("picture").strip()) == folder / f"{name}.png"

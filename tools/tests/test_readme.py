@@ -30,7 +30,7 @@ def test_picture_shows_every_package_and_what_it_needs():
     assert f">{' · '.join(sorted({n for p in PACKAGES for n in p.third_party}))}</text>" in drawn
     for package in PACKAGES:
         assert f">{package.name}</text>" in drawn
-        # What another needed package needs anyway has no line of its own.
+        # A package that another required package already requires has no line of its own.
         needed = {name: workspace.find(name) for name in package.siblings}
         users = {name: {p.name for p in workspace.dependents(s)} for name, s in needed.items()}
         direct = [name for name in needed if users[name].isdisjoint(needed)]

@@ -12,7 +12,7 @@ import workspace
 from releasing import differences
 from releasing.surface import surface_of, tree_in
 
-# A package `toy` and one that builds on it. `Base` is what linen's Module is to its users.
+# A package `toy` and one that builds on it. `Base` plays the role of linen's Module.
 INIT = """
 from typing import TYPE_CHECKING
 from .parts import CONSTANT as CONSTANT
@@ -122,7 +122,7 @@ def package(folder, replaced=("", "")):
 
 
 BREAKS = [
-    # What could be imported.
+    # Importable names.
     ("from .parts import call as call\n", "", "call is gone"),
     ("    from . import later as later\n", "    pass", "later is gone"),
     ('__all__ = ["convert"]', "__all__ = []", "later.convert is gone"),
@@ -245,7 +245,7 @@ def test_a_difference_says_where_it_is(toy, tmp_path):
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """All packages as they are here, as if they were installed in one folder."""
+    """All packages of this repository, as if they were installed in one folder."""
     folder = tmp_path_factory.mktemp("here")
     for p in workspace.packages():
         shutil.copytree(

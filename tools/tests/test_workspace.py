@@ -21,9 +21,10 @@ IMPORTED_AS = {"scikit-learn": "sklearn", "tensorboardx": "tensorboardX"}
 
 
 def imports(package, *, at_start):
-    """The names of what `package` imports, or of what it imports as soon as it is imported.
+    """The modules that `package` imports, or only those that it imports when it is imported itself.
 
-    `linnet.struct` for a sibling, `jax` for `jax.numpy`; neither itself nor the standard library.
+    A sibling is named as in `linnet.struct`, and other modules by their first part: `jax` for
+    `jax.numpy`. The package itself and the standard library are left out.
     """
     found = set()
     for path in package.modules:
@@ -67,7 +68,7 @@ def import_names(distributions):
 def test_every_import_is_declared(package):
     extras = {name for extra in package.extras.values() for name in extra}
     required = {*package.siblings, *package.third_party}
-    # Type checkers know what typing_extensions declares; nothing imports it when it runs.
+    # Only type checkers need typing_extensions; nothing imports it at run time.
     known = import_names(required | extras) | {"typing_extensions"}
     undeclared = imports(package, at_start=False) - known
     assert not undeclared, f"{package.name} imports, but does not declare: {sorted(undeclared)}"
@@ -80,7 +81,7 @@ def test_everything_declared_is_imported(package):
     imported = imports(package, at_start=False)
     # An extra may install a sibling that the package doesn't depend on.
     extras = {name for extra in package.foreign_extras for name in package.extras[extra]}
-    # A package may require what a sibling imports only where it is installed.
+    # A package may require a distribution that a sibling imports only if it is installed.
     siblings = [workspace.find(name) for name in package.siblings]
     theirs = {name for p in siblings for extra in p.extras.values() for name in extra}
     for distribution in {*package.siblings, *package.third_party, *extras} - theirs:

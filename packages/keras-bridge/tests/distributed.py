@@ -62,6 +62,7 @@ if __name__ == "__main__":
     assert len(jax.devices()) == 8
     train()
     train(keras.distribution.DataParallel())
-    # Newer versions of Keras make large weights in a compiled program; here, all kernels.
+    # Newer versions of Keras create large weights in a compiled program; here, they do so for all
+    # kernels.
     keras.src.backend.jax.core.should_shard_at_init = lambda layout, shape: len(shape) == 2
     train(by_path())

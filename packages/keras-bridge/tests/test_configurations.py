@@ -36,7 +36,7 @@ from .modules import (
 
 
 def back(layer):
-    """The layer of a configuration that was converted to JSON and back."""
+    """The layer made from a configuration that was converted to JSON and back."""
     config = json.loads(json.dumps(layer.get_config()))
     return type(layer).from_config(config)
 
@@ -229,7 +229,7 @@ class OwnInit(linen.Module):
         return inputs
 
 
-# What a file may not do.
+# Things that a file is not allowed to do.
 
 
 def config_with(value):

@@ -104,7 +104,7 @@ def test_weights_and_their_dropout(drawn, heads, broadcast):
     value = np.broadcast_to(np.eye(K)[:, None], (B, K, heads, K))
     weights = naive.attention(query, key, value, **options)
     without = options | {"sinks": np.full(H, -np.inf)}
-    sees = naive.attention(query, key, value, **without).any(-1)  # others get an arbitrary mean
+    sees = naive.attention(query, key, value, **without).any(-1)  # other rows get arbitrary means
     arrays = [jnp.asarray(x, jnp.float32) for x in (query, key, value)]
     for implementation in ("exact", "chunked"):
         attend = partial(
@@ -138,7 +138,7 @@ CALLS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, ma
     masked=st.booleans(),
 )
 def test_texts_in_pieces(calls, per_row, ring, window, heads, distance, soft_cap, sinks, masked):
-    """A call returns for its new tokens the same as a loop over the whole text."""
+    """For its new tokens, a call returns the same as a loop over the whole text."""
     ring = ring and window is not None
     calls = calls if per_row else [(n, n) for n, _ in calls]
     ends = np.sum(calls, axis=0)
@@ -152,7 +152,7 @@ def test_texts_in_pieces(calls, per_row, ring, window, heads, distance, soft_cap
         ours["bias"] = functional.ALiBi(jnp.asarray(slopes, jnp.float32))
         wanted["bias"] = lambda h, d: -slopes[h] * abs(d)
     mask = np.ones(12, bool)
-    if masked and window is None:  # so that each query sees something, the first key
+    if masked and window is None:  # so that each query sees at least the first key
         mask[1:K] = DRAWN["mask"][0, 0, 0, 1:]
     expected = []
     for text, end in zip(texts, ends, strict=True):

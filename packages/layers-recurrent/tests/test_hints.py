@@ -27,12 +27,12 @@ IMAGES = jnp.ones((1, 2, 4, 4, 1))
 
 
 def traced(cell, carry, x=X):
-    """What a linen cell returns for a step, by shape."""
+    """The shapes of a linen cell's results for one step."""
     return jax.eval_shape(lambda: cell.init_with_output(KEY, carry, x)[0])
 
 
 def over(layer, xs=XS, **call):
-    """What linen's RNN returns, by shape."""
+    """The shapes of the results of linen's RNN."""
     return jax.eval_shape(lambda: layer.init_with_output(KEY, xs, **call)[0])
 
 

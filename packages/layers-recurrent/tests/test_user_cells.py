@@ -1,4 +1,4 @@
-"""Cells that users write, on `RNNCellBase` alone, and what `RNN` lifts for them."""
+"""Cells that users write on top of `RNNCellBase` alone, and what `RNN` lifts for them."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_random_streams_are_split_or_copied(split):
 
 
 def test_a_cell_s_parameters_may_be_scanned_too():
-    """Fields other than the defaults: a built-in cell is run step by step, one step per row."""
+    """With these options, a built-in cell runs step by step, each step with its own parameters."""
     layer = linen.RNN(
         linen.SimpleCell(4),
         variable_axes={"params": 0},

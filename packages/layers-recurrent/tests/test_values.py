@@ -24,7 +24,7 @@ CELLS = {
     "simple": (linen.SimpleCell(H), loops.simple),
     "residual": (linen.SimpleCell(H, residual=True), loops.residual),
     "conv lstm": (linen.ConvLSTMCell(H, kernel_size=(2,)), loops.conv_lstm),
-    # Other activations are run step by step: one that equals the usual one shows that.
+    # Activations other than the default run step by step. This one is tanh, written differently.
     "gru, step by step": (
         linen.GRUCell(H, activation_fn=lambda x: 2 * jax.nn.sigmoid(2 * x) - 1),
         loops.gru,
@@ -135,7 +135,7 @@ def test_arguments_of_the_call_replace_fields(name, fields):
 @pytest.mark.parametrize("time", [0, 1, 33])
 @pytest.mark.parametrize("name", ["lstm", "mgu"])
 def test_sequences_of_any_length(name, time):
-    """33 steps of 64 sequences are four chunks of eight, and one of a single step."""
+    """33 steps of 64 sequences are four chunks of eight steps, and one chunk of a single step."""
     cell, step = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, 64, time)
@@ -169,7 +169,7 @@ def test_any_batch_dimensions(shape):
         near(ys.reshape(size, time, H), expected_ys)
 
 
-# Whether tangents take one product for all blocks of gates, as they do for many rows.
+# Whether tangents are computed in one product for all blocks of gates, as they are for many rows.
 ONE_PRODUCT = pytest.mark.parametrize(
     ("name", "at_once"),
     [(name, False) for name in FAST if name != "optimized lstm"] + [("gru", True), ("mgu", True)],
@@ -259,7 +259,7 @@ def test_forward_mode_and_a_second_derivative(name, at_once, monkeypatch):
 
 
 def test_many_rows_take_one_product_for_all_gates(monkeypatch):
-    """Only in the gradient: the forward pass keeps the gates apart."""
+    """This happens only in the gradient; the forward pass has a product for each block of gates."""
     params, _ = declared("gru")
     xs = inputs("gru", 64, 2)
 

@@ -86,9 +86,9 @@ from linnet import nnx
 
 
 def test_importing():
-    """A style loads neither the other style nor an optional package, and layers only on access.
+    """A style loads neither the other style nor an optional package, and loads layers on access.
 
-    The first computation looks for a device. Importing must not, so there need be none.
+    The first computation looks for a device. Importing must not do so, and works without a device.
     """
     run_afresh(
         LINEN_ALONE,

@@ -1,7 +1,7 @@
 """PyTorch's layers with unusual options: `data/torch_options.npz`.
 
-For each, it holds the state dict (`NAME.sd.*`), inputs and outputs that PyTorch 1.13 or 2.14
-computed in evaluation mode, with random parameters.
+For each layer, the file holds the state dict (`NAME.sd.*`), inputs and outputs that PyTorch 1.13 or
+2.14 computed in evaluation mode, with random parameters.
 """
 
 from functools import partial
@@ -176,7 +176,7 @@ LAYERS = {
     "instancenorm": norm(
         partial(nnx.InstanceNorm, epsilon=1e-5), (6,), nn.InstanceNorm(epsilon=1e-5)
     ),
-    # With statistics of its own, an instance norm is a batch norm when it is evaluated.
+    # In evaluation mode, an instance norm with running statistics is a batch norm.
     "instancenorm_stats": norm(partial(nnx.BatchNorm, **BATCH), (6,), nn.BatchNorm(**BATCH)),
     "batchnorm_noaffine": norm(
         partial(nnx.BatchNorm, **BATCH, **NO_AFFINE),
@@ -239,7 +239,7 @@ LAYERS = {
 }
 
 
-# Both styles share a layout; these need more of a linen module than its names.
+# Both styles share a layout; for these layers, a linen module must provide more than its names.
 LINEN = ["convt2d_groups_dil", "mha_kdim", "prelu_many", "rnn_bi"]
 LINEN += [
     "weightnorm_embedding",
@@ -361,7 +361,7 @@ class Transformer(nnx.Module):
 
 
 class Layer(nnx.Module):
-    """A layer of it: `norm_first`, `bias`, `activation` and `layer_norm_eps` as in PyTorch."""
+    """A layer of `Transformer`, with PyTorch's `norm_first`, `bias`, activation and epsilon."""
 
     def __init__(self, cross, act, norm, norm_first, use_bias):
         heads = partial(nnx.MultiHeadAttention, 2, 8, decode=False, use_bias=use_bias, rngs=rngs)
@@ -501,7 +501,7 @@ def test_modules_of_ones_own(name):
 
 
 def test_limited_embeddings():
-    """`Embedding(max_norm=m, padding_idx=0)`: the limit applies to the rows before they load."""
+    """`Embedding(max_norm=m, padding_idx=0)`: rows are limited before they are loaded."""
     state_dict, [tokens], [expected] = case("embedding_maxnorm")
     rows = state_dict["weight"]
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -509,7 +509,7 @@ def test_limited_embeddings():
     near(from_torch(nnx.Embed(7, 4, rngs=rngs), limited)(tokens), expected, 1e-5)
 
 
-# What has no counterpart, by name.
+# Tensors without a counterpart, by name.
 REFUSED = {
     "lstm_proj": (lambda: nnx.RNN(nnx.LSTMCell(5, 7, rngs=rngs)), "no place for weight_hr_l0"),
     "mha_biaskv": (LAYERS["mha_nobias"][0], "no place for bias_k"),

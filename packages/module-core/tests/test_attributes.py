@@ -23,7 +23,7 @@ class Dense(nn.Module):
 
 
 class Stored:
-    """A descriptor that keeps what it is set to under a different name."""
+    """A descriptor that stores the assigned value under a different name."""
 
     def __set_name__(self, owner, name):
         self.name = f"_{name}"
@@ -138,7 +138,7 @@ VARIABLES = {"params": {"head": {"kernel": jnp.ones((3, 1))}, "body": {"kernel":
         ("head", jnp.full((2, 1), 3.0)),  # a module made in setup
         ("inner", jnp.full((2, 1), 3.0)),  # a property that reads it
         ("plus", X + 1),  # a function made in setup
-        ("activation", X + 1),  # a function in a field gets the module, as if passed itself
+        ("activation", X + 1),  # a function in a field gets the module, like `method=function`
         ("static", X),
         ("scaled", 3 * X),
     ],

@@ -1,4 +1,4 @@
-"""Functions of a scope: what is Linnet's own; tools/parity compares the rest with Flax."""
+"""Functions of a scope: behavior that only Linnet has; tools/parity compares the rest with Flax."""
 
 import gc
 import warnings

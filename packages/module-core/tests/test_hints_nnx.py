@@ -162,7 +162,7 @@ def within_a_context(m, tag):
 
 
 def flattened():
-    """The same two, flattened one after the other."""
+    """A layer, and a holder that refers to it, flattened one after the other."""
     one, known = layer(), RefMap()
     return [nnx.flatten(node, ref_index=known) for node in (one, nnx.Dict(one=one))]
 
@@ -185,7 +185,7 @@ def added(node, item):
 
 
 class Unregistered:
-    """What unpickling leaves of a class that jax knew in another process."""
+    """A class that isn't registered with jax, as after unpickling in a new process."""
 
 
 def restored_from_bytes(module):

@@ -1,6 +1,6 @@
-"""What tools that change how a model computes need: quantizers, profilers, adapters.
+"""Features for tools that change how a model computes, such as quantizers, profilers and adapters.
 
-They ask which module is running, wrap methods again, and make variables from within.
+These tools ask which module is running, wrap methods again, and create variables in any method.
 """
 
 import functools
@@ -55,7 +55,7 @@ def test_a_method_can_be_unwrapped_and_wrapped_again():
     assert wrap_method_once(other.__call__) is other.__call__
     variables = other().init(jax.random.key(0), 3.0)
     assert other().apply(variables, 3.0) == 6.0
-    # The class doesn't wrap a method again that was wrapped explicitly.
+    # The class doesn't wrap an explicitly wrapped method a second time.
     assert not hasattr(other.__call__.__wrapped__, "method_handler_wrapped")
 
 

@@ -1,4 +1,4 @@
-"""linen_to_nnx and nnx_to_linen: every value finds its place, or is named."""
+"""linen_to_nnx and nnx_to_linen: every value finds its place, or an error names it."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The specs of a transform's arguments: mappings of filters, states of specs, by path."""
+"""Specs of a transform's arguments: mappings from filters to specs, and states that hold specs."""
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +109,7 @@ def test_variables_that_are_put_in_are_differentiated_whatever_they_are():
     assert float(both[1].w[...]) == 9.0
     of_dict = nnx.grad(lambda d: d["w"][...] * d["e"][...])({"w": model.w, "e": model.e})
     assert {k: float(v[...]) for k, v in of_dict.items()} == {"w": 3.0, "e": 2.0}
-    # A module's parameters, and what a filter names, are chosen as before.
+    # In a module, only parameters are differentiated; in a state, a filter can select variables.
     assert set(nnx.grad(lambda m: m.w[...] * m.e[...])(model)) == {"w", "k"}
     state = nnx.state(model)
     chosen = nnx.grad(lambda s: s.w[...] * s.e[...], argnums=nnx.DiffState(0, Waved))(state)

@@ -1,8 +1,8 @@
 """A transform's changes reach objects of the caller's trace level, and no others.
 
-A contract over every pair: `OUTER` are ways to run a function at a different trace level, `INNER`
-the nnx transforms, applied inside to a module from outside. A transform that is added to `nnx` must
-be added to `INNER` as well, or a test here fails.
+A contract over every pair: `OUTER` are ways to run a function at a different trace level; `INNER`
+are the nnx transforms, applied within that function to a module from outside it. A transform that
+is added to `nnx` must be added to `INNER` as well, or a test here fails.
 """
 
 import inspect
@@ -117,7 +117,7 @@ OUTER = {
     "nnx.fori_loop": lambda f: nnx.fori_loop(0, 1, lambda i, x: f(x), X),
 }
 READING = ("jax.jit", "jax.vmap", "jax.grad", "lax.map", "nnx.jit", "nnx.scan")
-"""A sample, since reading compiles."""
+"""A sample of `OUTER`, since each test that reads compiles a program."""
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pmap.*:DeprecationWarning")
 
@@ -136,7 +136,7 @@ def test_every_transform_is_in_the_table():
         for name, found in vars(nnx).items()
         if inspect.isfunction(found)
         and found.__module__.startswith("linnet.module_core.nnx.transforms.")
-        and name not in ("prefix", "transform_metadata")  # which make no trace of their own
+        and name not in ("prefix", "transform_metadata")  # which don't start a trace
     }
     assert {n for n in dir(nnx) if n in transforms} <= set(INNER)
 
@@ -149,7 +149,7 @@ def test_writing_to_a_module_from_outside_raises_an_error_and_changes_nothing(in
     for name, outer in OUTER.items():
         if inner in CHANGE_NOTHING:
             outer(lambda x: run(model, x))
-        elif inner == "jvp":  # of a function that itself reaches out
+        elif inner == "jvp":  # its function itself writes to a module from outside
             with pytest.raises(TraceContextError, match="trace level"):
                 run(model, X)
         else:
@@ -169,7 +169,7 @@ def test_reading_a_module_from_outside_works_and_changes_nothing(inner):
     run = INNER[inner](Layer.read)
     for name in READING:
         if inner == "while_loop" and name == "jax.grad":
-            continue  # which jax rejects
+            continue  # jax rejects this pair
         got = OUTER[name](lambda x: run(model, x))
         np.testing.assert_allclose(got, [2.0, 2.0], err_msg=name)
         after = leaves(model)

@@ -1,7 +1,7 @@
 """A notebook's models are sent to another process by value: classes, instances and their results.
 
 A notebook's classes can't be imported elsewhere, so cloudpickle (joblib, Ray and Spark use it)
-pickles them whole, with their methods and everything that these refer to. Here the classes of this
+pickles them whole, with their methods and everything that these refer to. Here, the classes of this
 file are pickled in the same way, and one fresh process runs all checks.
 """
 
@@ -163,7 +163,7 @@ def output(model, *args):
 
 
 def used(model):
-    """A model that has run here; its compiled programs are not sent."""
+    """A model that has run in this process; its compiled programs are not sent."""
     model.init(jax.random.key(0), X)
     return model
 

@@ -1,6 +1,6 @@
 """Mistakes with lifted transforms: the message says which argument or variable, and what to write.
 
-What a message says to write is tried here.
+The tests also run the code that each message tells the user to write.
 """
 
 from typing import Any
@@ -68,7 +68,7 @@ def test_a_traced_flag_is_named_with_its_number(lift):
 @pytest.mark.parametrize("by_keyword", [False, True])
 def test_what_is_static_is_so_by_position_and_by_keyword(lift, options, by_keyword):
     if by_keyword and options.get("static_argnums") == (-1,):
-        return  # counts what is passed by position
+        return  # counts positional arguments
     model = LIFTS[lift](Flagged, **options)()
     for train in (True, False):
         args, kwargs = ((X,), {"train": train}) if by_keyword else ((X, train), {})

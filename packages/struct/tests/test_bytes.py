@@ -261,7 +261,7 @@ def test_keys_that_cannot_be_written():
 
 def test_trees_that_are_too_deep():
     tree = []
-    for _ in range(5000):  # deeper than any Python or msgpack goes
+    for _ in range(5000):  # deeper than Python or msgpack allows
         tree = [tree]
     with pytest.raises(NotSerializableError, match="the tree cannot be serialized"):
         msgpack_serialize(tree)

@@ -1,4 +1,4 @@
-"""Layers with random options, shapes and types: parameters equal bit for bit, outputs nearly.
+"""Layers with random options, shapes and types: identical parameters, nearly equal outputs.
 
 `layer_programs` draws the programs.
 """
@@ -105,7 +105,7 @@ def _run_nnx(program: Program, library: Library) -> Iterator[Event]:
 
 
 def _tolerance(program: Program) -> float:
-    """A few roundings of the coarsest type: Linnet sums in a different order, and joins gates."""
+    """A few rounding errors of the coarsest type: Linnet adds in another order and joins gates."""
     half = "float16" in json.dumps(program)  # bfloat16 as well
     return 16 * 2.0**-8 if half else 64 * 2.0**-23
 

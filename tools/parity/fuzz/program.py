@@ -24,7 +24,7 @@ class Event(NamedTuple):
     Attributes:
       label: what the value is, without numbers that differ from program to program.
       value: nested dicts, lists and tuples of arrays and of Python's own values.
-      tolerance: the allowed difference, relative to the largest number; by default 0.
+      tolerance: the allowed difference, relative to the largest number; default: 0.
       fault: whether it is a fault regardless of the peers.
     """
 
@@ -90,7 +90,7 @@ class Finding:
 
     @property
     def fault(self) -> tuple[str, ...]:
-        """A key that is equal for programs with the same fault, regardless of their parts."""
+        """A key shared by all programs with the same fault, regardless of their parts."""
         error = self.detail.split(":")[0] if self.kind == "refuses" else ""
         return self.arm, self.label, self.kind, error
 

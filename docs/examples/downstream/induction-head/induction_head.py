@@ -47,7 +47,7 @@ def init(key: jax.Array) -> Parameters:
 
 
 def apply(parameters: Parameters, tokens: jax.Array) -> jax.Array:
-    """Logits [B, T, V] of what follows each of the tokens [B, T]."""
+    """Logits [B, T, V] for the token that follows each of `tokens` [B, T]."""
     x = parameters["token"][tokens] + parameters["position"][: tokens.shape[1]]  # [B, T, D]
     for layer in parameters["layers"]:
         qkv = rms_norm(x, layer["scale"]) @ layer["qkv"]  # [B, T, 3D]

@@ -1,4 +1,4 @@
-"""A program of a linen user, typed throughout: mypy and pyright accept it under strict settings.
+"""A program by a linen user, typed throughout: mypy and pyright accept it under strict settings.
 
 It is also run. It learns to continue sequences of letters, with recurrence and with attention.
 """

@@ -1,4 +1,4 @@
-"""A program of an nnx user, typed throughout: mypy and pyright accept it under strict settings.
+"""A program by an nnx user, typed throughout: mypy and pyright accept it under strict settings.
 
 It is also run. It learns to tell whether a point lies inside a ring, with an ensemble of networks.
 """
@@ -22,7 +22,7 @@ Saved: TypeAlias = "tuple[nnx.GraphDef[Net], nnx.State]"
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a run is made from."""
+    """The options of a run."""
 
     width: int = 8
     depth: int = 2
@@ -151,7 +151,7 @@ def main(config: Config) -> None:
     assert ensemble(config, x).shape == (4, 2)
     total = nnx.fori_loop(0, 3, lambda i, y: y * 2, x)
     assert nnx.cond(True, jnp.sum, jnp.max, total).shape == ()
-    assert get_type_hints(restored)["return"] is Net  # annotations mean something at run time
+    assert get_type_hints(restored)["return"] is Net  # annotations can be resolved at run time
     abstract = nnx.eval_shape(lambda: Net(config, rngs=nnx.Rngs(0)))
     assert abstract.head.kernel.shape == (config.width, 2)
 

@@ -1,7 +1,7 @@
-"""How a module of the tree passes on names: each is looked up when it is first used (PEP 562).
+"""Passes on names from other modules: each name is looked up when it is first used (PEP 562).
 
-A module says where its names come from twice, side by side: to type checkers as imports, and at run
-time as the names of modules, so that nothing is loaded before it is used:
+A module declares the sources of its names twice, side by side: as imports for type checkers, and as
+module names for run time, so that nothing is loaded before it is used:
 
     if TYPE_CHECKING:
         from linnet.linen import *
@@ -29,8 +29,8 @@ def passing_on(
     Args:
       module: its name. Modules in its folder are among its names.
       sources: modules whose public names it has; tried in this order.
-      homes: where other names are: a module ("linnet.nnx.graphlib"), or a module and the name in it
-        ("linnet.module_core.config:config").
+      homes: the sources of other names: a module ("linnet.nnx.graphlib"), or a module and the name
+        in it ("linnet.module_core.config:config").
     """
 
     def find(name: str) -> object:

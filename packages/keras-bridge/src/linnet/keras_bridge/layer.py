@@ -185,7 +185,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         # In `build`, Keras has opened the layer's scope, but not in a constructor.
         scopes = [] if random else [self.name]
 
-        # A mixed policy is for the computation: running averages in half precision would stop
+        # A mixed policy applies to computations: running averages in half precision would stop
         # changing, since a hundredth of the difference from them is less than their last digit.
         self._weights.params = Weights(
             self, params, lambda: values()[0], scopes=scopes, trainable=True, autocast=True
@@ -231,8 +231,8 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         """The outputs for placeholders, as placeholders.
 
         Keras represents an unknown batch size as a symbol. A module that needs a number, as in
-        `len(x)` or `range(x.shape[0])`, is traced with two sizes instead; the sizes in which the
-        outputs differ are unknown.
+        `len(x)` or `range(x.shape[0])`, is traced with two sizes instead; dimensions in which the
+        outputs then differ are unknown.
         """
         try:
             return super().compute_output_spec(*args, **kwargs)
@@ -308,7 +308,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         """Makes the layer that `get_config` describes.
 
         Raises:
-          ArgumentError: a name in it isn't found among what this program has imported.
+          ArgumentError: a name in it isn't found in the modules that this program has imported.
         """
         config = dict(config)
         try:

@@ -2,7 +2,7 @@
 
 Keras passes a layer its inputs and whether it is being trained. A method gets the inputs first, and
 `training` if it has a parameter of that name. A method that needs more arguments, or whose flag has
-another name, raises an error when the layer is made: called without the flag, a model would
+a different name, raises an error when the layer is made: called without the flag, a model would
 silently train without dropout.
 """
 
@@ -151,7 +151,7 @@ def _other_parameters(
 
 
 def _called(function: Callable[..., Any], name: str | None) -> str:
-    """How a function of a module calls the given method, up to the other arguments."""
+    """The code of a call to the given method or function, up to its first argument."""
     if name is not None:
         return "module(" if name == "__call__" else f"module.{name}("
     own = getattr(function, "__name__", "")

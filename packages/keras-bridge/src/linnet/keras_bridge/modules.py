@@ -7,8 +7,8 @@ constructor.
 
 For a class that defines `get_config` and `from_config`, these are used instead.
 
-Modules contain values, and values contain modules: the functions here get the conversion of values
-as an argument, from `values`, which has the functions for callers.
+Modules contain values, and values contain modules: the functions in this file get the conversion of
+values as an argument. They are called by the functions in `values`, which other files use.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def from_config(stored: object, where: Place, from_json: Convert) -> object:
       from_json: reads the values of its fields.
 
     Raises:
-      ArgumentError: a name in it isn't found, or means something else.
+      ArgumentError: a name in it isn't found, or refers to something else.
     """
     if not isinstance(stored, dict) or not ({"class", "shared"} & set(stored)):
         raise ArgumentError(

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from linnet.module_core import nnx
 
 _LIVING: weakref.WeakValueDictionary[str, NNXLayer] = weakref.WeakValueDictionary()
-"""Layers by the token in their configurations, so that a clone in this program starts like them."""
+"""Existing layers by the token in their configurations. A clone within this process finds its
+original here, and copies the original's module."""
 
 
 @keras.saving.register_keras_serializable(package="linnet")
@@ -135,7 +136,7 @@ class NNXLayer(ModuleLayer):
         return factory(rngs=nnx.Rngs(params_key, dropout=dropout_key))
 
     def build(self, input_shape: object) -> None:
-        """Does nothing: an nnx module knows its shapes from the start."""
+        """Does nothing: the shapes of an nnx module are fixed when it is constructed."""
         self.built = True
 
     def module(self) -> nnx.Module:

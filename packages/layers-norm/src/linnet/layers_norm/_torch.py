@@ -18,7 +18,7 @@ BATCH_NORM = Layout(
 
 
 def _spectral(wrapper: object, weight: Rule) -> Rule:
-    """The kernel with the vectors of its largest singular value; u and v of unit length.
+    """The kernel with the vectors of its largest singular value; u and v have unit length.
 
     We store u and σ = u W v; PyTorch stores u and v, with W as the matrix [outputs, the rest]. The
     outputs of an embedding are its last axis for us and the first one for PyTorch, whose v is our

@@ -1,7 +1,7 @@
 """Neural networks as immutable modules: everything that linen has, under one name.
 
-This package holds nothing of its own; each name is defined in the package that its module names.
-The core is loaded immediately, layers and namespaces (`nn.attention`) on first use.
+This package defines nothing itself; an object's `__module__` shows the package that defines it. The
+core is loaded immediately, layers and namespaces (`nn.attention`) on first use.
 
 >>> import jax, jax.numpy as jnp
 >>> import linnet.linen as nn

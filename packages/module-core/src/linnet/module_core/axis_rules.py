@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec
 from .errors import ArgumentError, ArgumentTypeError, did_you_mean
 from .typing import LogicalRules
 
-# Each thread starts without rules, like jax's settings that are limited to a `with` block.
+# Each thread starts without rules, like jax settings that are scoped to a `with` block.
 _rules: ContextVar[LogicalRules] = ContextVar("logical_axis_rules", default=())
 
 
@@ -63,7 +63,8 @@ _strict: ContextVar[bool] = ContextVar("strict_axis_rules", default=False)
 def strict_axis_rules(rules: LogicalRules) -> Iterator[None]:
     """`logical_axis_rules` in which a name without a rule, such as a misspelled one, is an error.
 
-    Otherwise, such an axis is not split, or its name is taken to be that of a mesh axis.
+    Under plain `logical_axis_rules`, such an axis is not split, or its name is taken to be that of
+    a mesh axis.
 
     >>> with strict_axis_rules([("mlp", "model")]):
     ...     assign_mesh_axes(("mpl",), get_logical_axis_rules())
@@ -88,7 +89,7 @@ def check_known(names: Iterable[object], rules: LogicalRules | None) -> None:
     """Checks that each name has a rule, within `strict_axis_rules`.
 
     Raises:
-      ArgumentError: a name has none.
+      ArgumentError: a name has no rule.
     """
     if not _strict.get():
         return

@@ -1,7 +1,7 @@
 """The warning that axes are named for a mesh, but no mesh is set.
 
 Without a mesh, names of axes do nothing, so a model runs unchanged on one device. A program that
-forgets to set its mesh runs as well: everything is whole on one device, and the others idle.
+forgets to set its mesh also runs: every array is whole on one device, and the other devices idle.
 
 The warning is issued once per program, and only where names are certainly ignored:
 
@@ -9,11 +9,11 @@ The warning is issued once per program, and only where names are certainly ignor
 * the value is an array that jax has put on its default device. Whatever a trace computes may be
   laid out by `out_shardings`, and an array on a device that the program chose was put there on
   purpose;
-* its names split an axis, as mapped by the rules that are set. Logical names without rules don't
-  say yet what they are for.
+* its names split an axis, as mapped by the rules that are set. Without rules, it isn't known which
+  mesh axes logical names map to.
 
 It is logged (logger "linnet.mesh"), as jax logs that an accelerator isn't used, and is not a Python
-warning: a test that compares a model on a mesh with the same one on a single device makes the
+warning: a test that compares a model on a mesh with the same model on a single device makes the
 latter without a mesh on purpose, and must not fail where warnings are errors.
 """
 
@@ -82,7 +82,7 @@ def _warn(what: str, axes: PartitionSpec) -> None:
 
 def _is_older_mesh_set() -> bool:
     """Whether the program is within `with mesh:`."""
-    # jax has no function that says so; with the mesh, it knows what a specification refers to.
+    # jax has no function that says so, but outside such a block it rejects a bare PartitionSpec.
     constrain = jax.lax.with_sharding_constraint
     try:
         jax.eval_shape(lambda x: constrain(x, PartitionSpec()), jnp.zeros(()))  # type: ignore[no-untyped-call]

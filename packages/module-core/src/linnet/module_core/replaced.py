@@ -2,7 +2,7 @@
 
 Libraries that quantize, count or time a model replace `jax.lax.dot_general`, or its code, with a
 function that they can observe. Layers that call it use the replacement. A replayed recording of
-such a call does not, so it has to check.
+such a call does not, so code that replays one has to check first.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def dataclass(
     subclass of a dataclass must be decorated again; a class that is already decorated is returned
     unchanged.
 
-    Type checkers cannot know methods that a decorator adds: for them, write
+    Type checkers cannot see methods that a decorator adds: in type-checked code, write
     `dataclasses.replace(point, y=3.0)`, or use `PyTreeNode`.
 
     Args:

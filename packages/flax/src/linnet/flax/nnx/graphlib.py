@@ -33,31 +33,31 @@ Names = Iterable[Any] | None
 
 
 class GenericPytree:
-    """In Flax's pickles: the class of a node that only jax knows."""
+    """The class, in Flax's pickles, of a node that is registered only with jax."""
 
 
 def is_graph_node(x: object) -> bool:
-    """Whether it has an identity: a module or another nnx object, or a variable."""
+    """Whether `x` has an identity: a module or another nnx object, or a variable."""
     return kind_of(x) in (OBJECT, VARIABLE)
 
 
 def is_node_leaf(x: object) -> bool:
-    """Whether it is a variable or an array."""
+    """Whether `x` is a variable or an array."""
     return kind_of(x) in (ARRAY, VARIABLE)
 
 
 def is_node(x: object) -> bool:
-    """Whether it has parts: an nnx object, or a jax pytree."""
+    """Whether `x` has parts: an nnx object, or a jax pytree."""
     return kind_of(x) in (OBJECT, LIST, DICT, TREE)
 
 
 def is_pytree_node(x: object) -> bool:
-    """Whether it has parts that only jax knows: a list, a dict or any other jax pytree."""
+    """Whether `x` is a pytree but not an nnx object: a list, a dict or any other jax pytree."""
     return kind_of(x) in (LIST, DICT, TREE)
 
 
 def is_array_ref(x: object) -> bool:
-    """Whether it is a mutable-array reference, which no variable here is."""
+    """Whether `x` is a mutable-array reference, which no variable of Linnet is."""
     return isinstance(x, getattr(jax, "Ref", ()))
 
 

@@ -1,4 +1,4 @@
-"""The names of `flax.nnx.pytreelib`, and what Flax's pickles of nnx objects hold."""
+"""The names of `flax.nnx.pytreelib`, and the classes that Flax's pickles of nnx objects contain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ObjectMeta = PytreeMeta
 
 
 class PytreeState:
-    """What Flax pickles with each nnx object. None of it is used."""
+    """A state that Flax pickles with each nnx object. Linnet ignores it."""
 
     def __setstate__(self, state: object) -> None:
         """Keeps nothing."""

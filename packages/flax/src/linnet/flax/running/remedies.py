@@ -1,7 +1,7 @@
 """What to use instead of each name and module of Flax 0.12.8 that Linnet doesn't have.
 
-Most of these names are what Flax's own files import from one another. A table lists them by module,
-with one remedy for all; the others have a remedy each.
+Most of these names are ones that Flax's own files import from one another. A table lists them by
+module, with one remedy for all; each of the others has its own remedy.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ _INSTEAD = {
 REMEDIES: dict[str, str] = {
     f"{module}.{name}": _INSIDE for module, names in _LACKING.items() for name in names.split()
 } | _INSTEAD
-"""By full name, as a program writes it ("flax.nnx.Missing")."""
+"""Remedies by full name, as a program writes it ("flax.nnx.Missing")."""
 
 _CLASS_TRANSFORM = (
     "Apply a function transform, such as nnx.jit, to a method or function of the module."

@@ -1,7 +1,7 @@
 """Cuts the logits into blocks, and lists the blocks that need computing.
 
-All blocks of a call have the same size, so that a single scan runs over them. Its list of pairs
-(block of queries, block of keys) omits those that causality or a window masks entirely: with a
+All blocks of a call have the same size, so that a single scan runs over them. The list of pairs
+(block of queries, block of keys) omits those that causality or a window masks entirely, so with a
 window, time is linear in the length.
 """
 
@@ -26,8 +26,8 @@ class Blocks(NamedTuple):
     Attributes:
       queries, keys: the numbers of queries and keys.
       query_block, key_block: the sizes of a block.
-      left, right: query i, at `offset` + i, sees keys that are fewer positions before and after it;
-        see `_visible`.
+      left, right: query i, at position `offset` + i, sees keys that are fewer than `left` positions
+        before it and fewer than `right` positions after it.
       offset: the position of the first query; None if positions are known only when the program
         runs.
     """
@@ -115,7 +115,7 @@ def cut(
 def _even(length: int, largest: int) -> int:
     """A size up to `largest` with little padding in the last block.
 
-    A multiple of 8, which suits every processor's registers.
+    It is a multiple of 8, which suits every processor's registers.
     """
     blocks = -(-length // largest)
     return -(-length // blocks // 8) * 8

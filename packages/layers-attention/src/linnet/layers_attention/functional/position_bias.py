@@ -33,7 +33,7 @@ DistanceBias: TypeAlias = Callable[[Array], Array]
 
 @dataclasses.dataclass(frozen=True)
 class ALiBi:
-    """A penalty in proportion to the distance (Press et al. 2021, arXiv:2108.12409).
+    """A penalty proportional to the distance (Press et al. 2021, arXiv:2108.12409).
 
     Pass it as `bias` to an attention function or layer.
 
@@ -111,7 +111,7 @@ class RelativeBuckets:
     def __post_init__(self) -> None:
         shape = getattr(self.table, "shape", None)
         if not isinstance(shape, tuple):
-            return  # jax rebuilds the tree with other leaves
+            return  # jax rebuilds the tree with leaves that aren't arrays
         if len(shape) != 2:
             raise ShapeError(f"table must have the shape (buckets, heads), got {shape}.")
         integer(self.max_distance, "max_distance", least=1)
@@ -130,7 +130,7 @@ class RelativeBuckets:
 def bucket_of(
     distances: np.ndarray[Any, Any], buckets: int, bidirectional: bool, max_distance: int
 ) -> np.ndarray[Any, Any]:
-    """The bucket of each distance: half of the buckets hold one each, the rest ever more."""
+    """The bucket of each distance: half of the buckets hold one distance each, the rest more."""
     first: np.ndarray[Any, Any] = np.zeros_like(distances)
     if bidirectional:
         buckets //= 2
@@ -151,7 +151,7 @@ def check_buckets(buckets: int, bidirectional: bool, max_distance: int) -> None:
     """Checks that there are distances for all buckets.
 
     Raises:
-      ArgumentError: there are not.
+      ArgumentError: there are too few distances.
     """
     least = 4 if bidirectional else 2
     if buckets < least or (bidirectional and buckets % 2):

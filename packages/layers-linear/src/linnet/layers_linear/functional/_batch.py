@@ -1,6 +1,6 @@
 """Supports any number of batch dimensions in convolutions; XLA's convolutions take exactly one.
 
-On one device all of them are merged. On a mesh each may be split, but a merged dimension can only
+On one device, all of them are merged. On a mesh, each may be split, but a merged dimension can only
 be split like its first part: an array split along another part would be gathered. On a mesh, all
 but the first therefore become additional spatial dimensions, along which the window has size 1.
 """

@@ -9,7 +9,9 @@ from linnet.module_core.layers import Shape, integers
 
 
 def per_dimension(value: object, rank: int, name: str, *, least: int = 1) -> Shape:
-    """One integer for each of `rank` spatial dimensions, from one, several or None (ones).
+    """One integer for each of `rank` spatial dimensions.
+
+    A single integer applies to all of them; None means 1 for each.
 
     Raises:
       ArgumentError: the number of integers isn't the number of dimensions.

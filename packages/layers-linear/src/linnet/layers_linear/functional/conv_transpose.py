@@ -193,7 +193,7 @@ def _in_groups(
     """The outputs of each group of inputs with its part of the kernel, side by side."""
     if groups == 1:
         return convolved(x, kernel)
-    if is_on_mesh(x):  # XLA would gather the batch of a convolution in groups
+    if is_on_mesh(x):  # XLA would gather the batch of a grouped convolution
         pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([convolved(a, k) for a, k in pairs], -1)
     parts = [lax.reshape(a, (*a.shape[:-1], groups, a.shape[-1] // groups)) for a in (x, kernel)]
@@ -204,8 +204,8 @@ def _in_groups(
 def _wrap(y: Array, periods: Shape, *, low_first: bool) -> Array:
     """Sums positions that are a whole period apart: [*batch, *spatial, F] to [*batch, *periods, F].
 
-    The periods are centered in `y`: as many positions of the first period are outside as of the
-    last; an odd one is before `y` or after it.
+    The periods are centered around `y`, which is padded equally on both sides. If the padding is
+    odd, the extra position is before `y` with `low_first`, and after it otherwise.
     """
     first = y.ndim - len(periods) - 1
     widths = [(0, 0, 0)] * first

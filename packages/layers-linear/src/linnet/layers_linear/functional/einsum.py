@@ -194,7 +194,7 @@ def two_operand_einsum(einsum_str: str, x: Array, y: Array, dot_general: DotGene
 def _needed(
     x: Array, labels: tuple[str, ...], other: dict[str, int], result: tuple[str, ...]
 ) -> tuple[Array, tuple[str, ...]]:
-    """`x` without the dimensions that neither operand nor result share, and that broadcast."""
+    """`x` summed over the dimensions that only it has, and without those that broadcast."""
     summed = [i for i, label in enumerate(labels) if label not in other and label not in result]
     ones = [i for i, label in enumerate(labels) if x.shape[i] == 1 and other.get(label, 1) != 1]
     if not summed and not ones:

@@ -45,7 +45,7 @@ def as_before(after: C, before: C) -> C:
     """The carry after a step, a tree of arrays, split as before the step."""
     forms: list[Any] = [jax.tree.structure(x) for x in (after, before)]
     if forms[0] != forms[1]:
-        return after  # the loop's message says it better
+        return after  # the loop's error message is clearer
     split: C = jax.tree.map(
         lambda new, old: like(new, old) if jnp.ndim(new) == jnp.ndim(old) else new, after, before
     )

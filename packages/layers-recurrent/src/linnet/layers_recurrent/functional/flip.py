@@ -31,7 +31,7 @@ def flip_sequences(
       An array like `inputs`.
 
     Raises:
-      ShapeError: `inputs` has too few dimensions, or `seq_lengths` isn't of the batch's shape.
+      ShapeError: `inputs` has too few dimensions, or `seq_lengths` doesn't have the batch's shape.
       ArgumentTypeError, ArgumentError: `seq_lengths` are not valid lengths.
 
     >>> import jax.numpy as jnp

@@ -87,7 +87,7 @@ def gru_sequence(
 
     Returns:
       The hidden state after the last step of each sequence, and the outputs [T, *batch, H].
-      Outputs continue beyond a sequence's end as if it had none.
+      Beyond the end of a sequence, outputs continue as if it had all T steps.
 
     Raises:
       ShapeError, ArgumentError, ArgumentTypeError: the arguments don't fit.

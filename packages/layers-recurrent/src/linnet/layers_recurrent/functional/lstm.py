@@ -135,8 +135,8 @@ def lstm_sequence(
       unroll: the minimum number of steps in one iteration of the loop.
 
     Returns:
-      (c, h) after the last step of each sequence, and the outputs [T, *batch, H]. Outputs continue
-      beyond a sequence's end as if it had none.
+      (c, h) after the last step of each sequence, and the outputs [T, *batch, H]. Beyond the end of
+      a sequence, outputs continue as if it had all T steps.
 
     Raises:
       ShapeError, ArgumentError, ArgumentTypeError: the arguments don't fit.

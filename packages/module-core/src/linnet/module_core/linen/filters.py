@@ -137,7 +137,7 @@ T = TypeVar("T")
 def group_collections(
     xs: Mapping[str, Any], col_filters: Collection[CollectionFilter]
 ) -> tuple[dict[str, Any], ...]:
-    """Groups collections by filters; each goes to the first that matches."""
+    """Groups collections by filters; each is in the group of the first filter that matches it."""
     groups: tuple[dict[str, Any], ...] = tuple({} for _ in col_filters)
     for name, collection in xs.items():
         for group, filter_like in zip(groups, col_filters, strict=True):

@@ -2,8 +2,8 @@
 
 The constructor runs in a loop that carries the random streams, so that layer i draws what the i-th
 constructor of a Python loop would draw; its variables come out stacked. Calls are `nnx.scan` over
-the variables. A stream that a layer got from outside, and keeps, is not stacked: all layers share
-it, and the loop carries it.
+the variables. A stream that a layer received from outside and keeps is not stacked: all layers
+share it, and the loop carries it.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _Shared = (Pytree, Variable)
 class Repeat(Module, Generic[Layer]):
     """Applies n identical layers in sequence, and traces and compiles the layer once.
 
-    Computes what a list of layers computes when it is called in a Python loop, with the parameters
-    that it would have; the time to trace and compile doesn't grow with the number of layers.
+    Computes the same result as a Python loop over a list of layers, with the same parameters, but
+    the time to trace and compile doesn't grow with the number of layers.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -84,9 +84,9 @@ class Repeat(Module, Generic[Layer]):
       layers_per_block: the number of layers, k, in a step of the loop. `block` may then be a
         function whose first argument is the number of the layer in its step, 0 to k - 1. The layers
         are the attributes `block_0` to `block_{k-1}`, with variables [n / k, ...].
-      remat: what the backward pass computes again instead of keeping it. The default computes again
-        what is cheap, since a loop is faster with less to write, but keeps everything in layers
-        with loops or effects. False keeps everything, and True nothing. Otherwise, the name of a
+      remat: what the backward pass recomputes instead of storing it. The default recomputes cheap
+        operations, since a loop is faster with less to write, but stores everything in layers with
+        loops or effects. False stores everything, and True nothing. Otherwise, the name of a
         policy ("nothing", "dots", "dots_no_batch", "everything": what is kept), or a policy of
         `jax.checkpoint_policies`, including one that offloads values by name.
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
@@ -160,7 +160,7 @@ class Repeat(Module, Generic[Layer]):
     def _first_step(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
         """The layers of the first step as separate modules, and a function that runs them.
 
-        For tables, which show what happens inside a layer.
+        Used for tables, which show what happens inside a layer.
         """
         each = self.layers_per_block
         blocks = [getattr(self, name) for name in self._names]
@@ -260,9 +260,9 @@ def _made(
     rngs: PyTree,
     axis_name: str | None,
 ) -> tuple[list[Any], list[tuple[Path, Path]]]:
-    """The layers of a step, with stacked variables, and where they hold what `rngs` holds.
+    """The layers of a step, with stacked variables, and the objects that they share with `rngs`.
 
-    The latter is a list of pairs: a path in the list of layers, and a path in `rngs`.
+    The latter are listed as pairs: a path in the list of layers, and a path in `rngs`.
     """
     has_streams = isinstance(rngs, (Rngs, RngStream))
     found: list[tuple[Path, Path]] = []

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 UNKNOWN = -1
-"""The number of FLOPs if it is not requested, or not known to the backend."""
+"""Stands for a number of FLOPs that is not requested, or that the backend doesn't report."""
 
 Arrays = list[Any]
 
@@ -95,7 +95,7 @@ def is_jax_array(value: object) -> bool:
 
 
 def is_array(value: object) -> bool:
-    """Whether `value` has a shape and a dtype that jax knows."""
+    """Whether `value` has a shape and a dtype that jax supports."""
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind not in "OSUMm"
     return isinstance(value, jax.Array | jax.ShapeDtypeStruct)

@@ -1,8 +1,8 @@
 """What a training loop needs besides the model: its state, files, devices and schedules.
 
-Each file is named after the corresponding module of Flax, and none depends on a style of modules: a
-training state carries any function and any tree of parameters. The most common names are here as
-well:
+Each file is named after the corresponding module of Flax, and none depends on a module style: a
+training state carries any function and any tree of parameters. The most common names can also be
+imported from this package:
 
 >>> import jax.numpy as jnp, optax
 >>> from linnet.module_core.training import TrainState

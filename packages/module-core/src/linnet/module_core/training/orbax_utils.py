@@ -1,7 +1,8 @@
-"""Arguments of orbax for each array of a tree, under the names that programs written for Flax use.
+"""orbax's arguments for each array of a tree, under the names that programs written for Flax use.
 
-Today's orbax reads and writes a tree without such arguments. They say how an array is restored:
-with the sharding that the target has there, or as a NumPy array where the target has none.
+Current versions of orbax don't need these arguments to read and write a tree. The arguments specify
+how an array is restored: with the target's sharding at the same path, or as a NumPy array if the
+target has no sharding there.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def is_multi_device_array(value: object) -> bool:
 
 
 def save_args_from_target(target: PyTree) -> PyTree:
-    """For each leaf of `target`, orbax's `SaveArgs`.
+    """The `SaveArgs` of orbax for each leaf of `target`.
 
     Raises:
       MissingExtraError: orbax is not installed.

@@ -1,8 +1,9 @@
 """Which tensors of a state dict go into which variables, decided before anything is changed.
 
 Layers are visited from the outside to the inside, and a rule of a layer's layout applies if the
-layer has all of its variables and the state dict has all of its tensors. What remains is matched by
-name. Only shapes and names are needed, so tensors may be read later, one by one.
+layer has all of its variables and the state dict has all of its tensors. The remaining variables
+and tensors are matched by name. Only shapes and names are needed, so tensors may be read later, one
+by one.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Arrangement:
         return tensor
 
     def stored(self, name: str, tensor: Numbers) -> Numbers:
-        """The reverse."""
+        """The reverse of `usual`."""
         shape = self.flattened_shape(name)
         if shape is not None:
             channels, *window = shape
@@ -96,7 +97,7 @@ class Arrangement:
         return shape[::-1] if self._is_transposed(name) else shape
 
     def flattened_shape(self, name: str) -> tuple[int, ...] | None:
-        """What was flattened before the layer that a tensor is the weight of."""
+        """The shape (C, H, W) that was flattened before the layer whose weight is this tensor."""
         layer, _, last = name.rpartition(".")
         shape = self.flattened.get(layer) if last == "weight" else None
         return None if shape is None else tuple(shape)
@@ -114,7 +115,7 @@ def matched(
     *,
     suggests: bool = True,
 ) -> list[Step]:
-    """What to load into each variable.
+    """The tensors to load into each variable.
 
     With `suggests`, an error names a prefix without which the names would match.
 
@@ -225,7 +226,7 @@ def _of_prefix(
     arranged: Arrangement,
     ignore: Sequence[str],
 ) -> str | None:
-    """What to do if everything fits except for a prefix that a wrapper has added to the names."""
+    """A hint if everything fits except for a prefix that a wrapper has added to the names."""
     names = [name for name in tensors if not fits(name, ignore)]
     counts = Counter(
         name[:end] for name in names for end, letter in enumerate(name) if letter == "."
@@ -246,7 +247,7 @@ def _of_prefix(
 
 
 def _patterns(names: Sequence[str], prefix: str) -> list[str]:
-    """Patterns that these names fit, and names with a prefix don't."""
+    """Patterns that match these names, but not names with the prefix."""
     first = prefix.partition(".")[0]
     parts = [(name, *name.partition(".")[:2]) for name in names]
     return list(dict.fromkeys(f"{p}.*" if dot and p != first else n for n, p, dot in parts))
@@ -441,8 +442,9 @@ def _require_flattened(
 ) -> None:
     """Checks that no dense layer seems to follow a flatten that isn't in `flattened`.
 
-    A layer seems to if the number of its inputs is a multiple of a convolution's channels, and no
-    layer has that many outputs: C·H·W numbers, which PyTorch counts with the channel first.
+    A layer seems to follow one if the number of its inputs is a multiple of a convolution's
+    channels, and no layer has that many outputs: C·H·W numbers, which PyTorch counts with the
+    channel first.
     """
     channels: set[int] = set()
     outputs: set[int] = set()

@@ -76,7 +76,7 @@ class Tensor:
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def part(self, index: tuple[slice, ...]) -> Numbers:
-        """The elements from `start` to `stop` of each axis, without reading all of the tensor.
+        """The elements from `start` to `stop` of each axis, without reading the whole tensor.
 
         Raises:
           ArgumentError: the file has changed.
@@ -116,7 +116,7 @@ class Tensor:
                 into[i - first : i - first + rows] = band[(slice(rows), *index[1:])]
 
     def _read_bytes(self, file: FileIO, into: Numbers, offset: int) -> None:
-        # A view as bytes: NumPy's buffers don't know dtypes such as bfloat16.
+        # A view as bytes: NumPy's buffers don't support dtypes such as bfloat16.
         view = into.reshape(-1).view(np.uint8).data
         file.seek(offset)
         while view:  # one system call reads at most 2 GiB
@@ -130,7 +130,7 @@ class Tensors(Mapping[str, Tensor]):
     """The tensors of one or several files, by name, read on request.
 
     Attributes:
-      metadata: what the file says about itself, strings by name.
+      metadata: the file's own metadata, strings by name.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -305,7 +305,7 @@ def _parsed(text: bytes, path: Path) -> dict[str, Any]:
 def write(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Writes a file; it appears under its name once it is complete.
 
-    Tensors become NumPy arrays one after another; they have `shape` and `dtype`.
+    The tensors, which have `shape` and `dtype`, are converted to NumPy arrays one at a time.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     order = sorted(tensors, key=lambda name: (-np.dtype(tensors[name].dtype).itemsize, name))
@@ -338,7 +338,7 @@ def name_of(dtype: np.dtype[Any], name: str) -> str:
     """The format's name of a dtype.
 
     Raises:
-      ArgumentError: it has none.
+      ArgumentError: the format doesn't support the dtype.
     """
     if dtype not in _NAMES:
         raise ArgumentError(

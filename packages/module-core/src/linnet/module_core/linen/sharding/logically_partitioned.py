@@ -70,7 +70,7 @@ class LogicallyPartitioned(Partitioned[A]):
 
     def _mesh_axes(self) -> PartitionSpec:
         rules = get_logical_axis_rules() if self.rules is None else self.rules
-        # Without rules, logical names don't say yet what they are for.
+        # Without rules, it isn't known which mesh axes the logical names map to.
         return (logical_to_mesh_axes(self.names, rules) if rules else None) or spec_of(())
 
     def to_nnx_metadata(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class PartitionedVariable(Variable[T]):
     """A variable that is laid out by its logical names whenever it is read or written.
 
     Args:
-      scope, collection, name: where it lives.
+      scope, collection, name: where it is stored.
       axes: the logical names of its axes; None for a plain variable.
       fallback: how to handle names without a rule.
     """
@@ -334,7 +334,7 @@ def vmap_with_axes(
 def _with_axis_names(
     transformed: Target, variable_axes: Axes, names: Mapping[str, str], methods: Methods
 ) -> Target:
-    """Adds `names` to the stored names of the collections that have an axis."""
+    """Adds `names` to the stored axis names of the collections that are mapped along an axis."""
     for collection, name in names.items():
         axis = next((a for f, a in variable_axes.items() if in_filter(f, collection)), None)
         axis = axis.axis if isinstance(axis, In | Out) else axis
@@ -353,7 +353,7 @@ def _with_axis_names(
 
 
 class _AxisName:
-    """Adds a name to all names in a tree, and removes it."""
+    """Inserts the name of an axis into each array's names in a tree, or removes it again."""
 
     def __init__(self, name: str, axis: int) -> None:
         self.name = name

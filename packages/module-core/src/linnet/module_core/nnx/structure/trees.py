@@ -160,7 +160,7 @@ def from_tree(
     """The inverse of `to_tree`: restores the objects in a tree.
 
     Args:
-      tree: from `to_tree`, or the same with other arrays.
+      tree: from `to_tree`, or the same with different arrays.
       prefix: a prefix of the tree; each of its leaves applies to the whole subtree at its place.
         None is a leaf.
       merge_fn: a function of a context with `merge(graphdef, state, ...)`, the path, the leaf of

@@ -1,4 +1,4 @@
-"""`unpack`: states that know their structure; and names for type annotations."""
+"""`unpack`: states that carry their structure; and names for type annotations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class GraphState(State, Generic[A]):
         return State(self._mapping, _copy=False)
 
     def __eq__(self, other: object) -> bool:
-        """Whether another state has equal leaves, and the same structure if it knows one."""
+        """Whether another state has equal leaves, and the same structure if it has one."""
         if isinstance(other, GraphState) and self._graphdef != other._graphdef:
             return False
         return super().__eq__(other)

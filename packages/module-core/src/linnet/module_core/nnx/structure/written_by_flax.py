@@ -29,7 +29,7 @@ class IndexesPytreeDef(tuple[Any, ...]):
     __slots__ = ()
 
     def __new__(cls, key_index: object, treedef: object) -> IndexesPytreeDef:
-        """Makes the pair of the two."""
+        """Makes a pair of the arguments."""
         return super().__new__(cls, (key_index, treedef))
 
 
@@ -67,7 +67,7 @@ def graphdef_of(state: Sequence[Any]) -> GraphDef:
     data.
 
     Raises:
-      ArgumentError: it is part of a transform's bookkeeping.
+      ArgumentError: the structure is part of a transform's bookkeeping.
     """
     nodes, attributes, leaves = state
     reader = _Reader(nodes, attributes)

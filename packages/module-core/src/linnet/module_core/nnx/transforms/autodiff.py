@@ -45,7 +45,7 @@ def _lifted(
 def _runner(
     fun: Callable[..., Any], lifted: Lifted, has_aux: bool
 ) -> Callable[..., tuple[Any, Any]]:
-    """The function, taking values and arguments; its effect is part of the auxiliary output."""
+    """The function of values and arguments; changes to objects join its auxiliary output."""
 
     def run(values: list[Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
         inside = Inside(lifted.bundle.graphdef, values, lifted.modes.tree)

@@ -96,9 +96,9 @@ def _has_mesh(variable: Variable[Any], names: object) -> bool:
 
 
 def sharding_for(variable: Variable[Any], value: jax.ShapeDtypeStruct) -> Sharding | None:
-    """The sharding that `loaded` gives a value of that shape, or None if it leaves it alone.
+    """The sharding that `loaded` gives to such a value, or None if the value stays as it is.
 
-    It is also None for a memory order (`Format`), and on a mesh that isn't known to have devices.
+    Also None for a memory order (`Format`), and for a mesh that isn't known to have devices.
     """
     names = axis_names_of(variable)
     found = None if names is None else _layout_for(variable, value, names, strict=False)
