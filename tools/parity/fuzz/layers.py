@@ -105,7 +105,7 @@ def _run_nnx(program: Program, library: Library) -> Iterator[Event]:
 
 
 def _tolerance(program: Program) -> float:
-    """A few rounding errors of the coarsest type: Linnet adds in another order and joins gates."""
+    """Rounding errors of the coarsest type: Linnet adds in a different order, and joins gates."""
     half = "float16" in json.dumps(program)  # bfloat16 as well
     return 16 * 2.0**-8 if half else 64 * 2.0**-23
 
