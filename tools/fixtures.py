@@ -23,7 +23,7 @@ _states: dict[int, tuple[np.random.Generator, Any]] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation() -> Iterator[None]:
-    """Most of the time goes into compiling programs that run once, on a few numbers."""
+    """Turns most optimizations off: programs run once, on a few numbers, so compiling dominates."""
     with _most_optimizations(disabled=True):
         yield
 
@@ -42,14 +42,14 @@ def same_draws(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_its_own() -> Iterator[None]:
-    """For tests that compare bits: drops programs that other tests have compiled quickly."""
+    """For tests that compare bits: drops the programs that other tests compiled."""
     with fully_compiled():
         yield
 
 
 @pytest.fixture
 def only_new_garbage() -> Iterator[None]:
-    """For tests that call `gc.collect`: it visits what the test makes, and no older object.
+    """For tests that call `gc.collect`: it visits only the objects that the test makes.
 
     With all that jax keeps from earlier tests, a collection takes most of a second.
     """
@@ -110,7 +110,7 @@ sys.exit(failed)
 def run_afresh(*programs: str, **environment: str) -> None:
     """Runs programs in one new process; each begins without any linnet module loaded.
 
-    This is for tests that need a new process, such as one of what an import loads. Starting one
+    This is for tests that need a new process, such as a test of what an import loads. Starting one
     with jax takes seconds, so all programs of a package share it; other libraries that one of them
     loads remain loaded for the next.
 
@@ -131,7 +131,8 @@ def run_afresh(*programs: str, **environment: str) -> None:
 def fully_compiled() -> Iterator[None]:
     """Inside, programs are compiled with all optimizations, as users compile them.
 
-    jax keeps what it compiled, whatever the level of optimization; the levels round differently.
+    jax's cache ignores the level of optimization, but programs of different levels round
+    differently.
     """
     jax.clear_caches()  # type: ignore[no-untyped-call]
     with _most_optimizations(disabled=False):

@@ -94,7 +94,7 @@ def packages() -> tuple[Package, ...]:
 
 
 def find(name: str) -> Package:
-    """The package with that distribution name or folder name.
+    """The package with the given distribution name or folder name.
 
     Raises:
       LookupError: it does not exist; the message lists the packages.
@@ -141,14 +141,14 @@ def runs_on(jax: str, python: str) -> bool:
 
 
 def oldest_requirements(chosen: Iterable[Package]) -> list[str]:
-    """The requirements that are tested at their lower bounds, pinned to these."""
+    """The requirements that are tested at their lower bounds, pinned to those bounds."""
     names = project()["tool"]["linnet"]["oldest"]
     found = {name: p.third_party[name] for p in chosen for name in names if name in p.third_party}
     return [requirement.replace(">=", "==") for requirement in found.values()]
 
 
 def typed_tools() -> list[Path]:
-    """The files of tools/ whose types mypy checks."""
+    """The files in tools/ that mypy checks."""
     patterns = project()["tool"]["linnet"]["typed"]
     return sorted({path for pattern in patterns for path in (ROOT / "tools").glob(pattern)})
 
@@ -168,7 +168,7 @@ def matrix() -> dict[str, list[dict[str, str]]]:
 
 
 def normalized(name: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
+    """A distribution's name, normalized as PEP 503 prescribes."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

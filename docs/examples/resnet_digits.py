@@ -6,8 +6,8 @@ BatchNorm has two kinds of variables: parameters, which the optimizer changes, a
 of the activations' mean and variance, which each training step returns as the collection
 "batch_stats" and which replace the batch's own statistics when the network is used. Both are kept
 in the training state. The final figure is the accuracy on the fifth of the digits that was held
-out, next to that of the nearest neighbor. The program needs linnet, optax, scikit-learn and
-matplotlib, and no network: the 1,797 scans of 8x8 pixels come with scikit-learn.
+out, next to that of a nearest-neighbor classifier. The program needs linnet, optax, scikit-learn
+and matplotlib, and no network: the 1,797 scans of 8x8 pixels come with scikit-learn.
 
 Shapes: B batch, 8x8 pixels, C channels, 10 classes.
 """
@@ -159,12 +159,12 @@ def predict(
 
 
 class Point(NamedTuple):
-    """A point of the learning curve: the loss in training, accuracies on the held-out digits."""
+    """A point on the learning curve: the training loss, and accuracies on the held-out digits."""
 
     step: int
     loss: float
-    running: float  # by the running averages, which is how the network is used
-    own: float  # by the held-out digits' own statistics
+    running: float  # with the running averages, which is how the network is used
+    own: float  # with the held-out digits' own statistics
 
 
 def train(
@@ -214,7 +214,7 @@ def train(
 def draw(
     path: Path, curve: list[Point], held_out: Digits, predicted: np.ndarray, features: np.ndarray
 ) -> None:
-    """The learning curve, and the held-out digits where the network's features put them."""
+    """Plots the learning curve, and the held-out digits, placed by the network's features."""
     with matplotlib.style.context("default"):
         # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")

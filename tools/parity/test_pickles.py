@@ -1,7 +1,7 @@
-"""What Flax has pickled, loaded here with `linnet.flax` providing Flax's names.
+"""Loads objects that Flax pickled, with `linnet.flax` providing Flax's names.
 
-A process with Flax writes objects; one with the hook reads them, and compares them with those that
-it makes itself.
+A process with Flax writes objects; a process with the hook reads them, and compares them with
+objects that it makes itself.
 """
 
 import os
@@ -123,14 +123,14 @@ def compare(name, pickler, written, own):
             assert np.array_equal(y, z), step
 """
 
-# The same programs, which name Linnet's modules themselves.
+# The same programs, which import Linnet's modules directly.
 PLAIN = MODEL.replace("import flax\n", "from linnet import flax\n").replace(
     "from flax", "from linnet.flax"
 )
 
 
 def run(folder, model, *calls, hook=False):
-    """What a new process prints that makes these calls."""
+    """The output of a new process that makes these calls."""
     (folder / "models.py").write_text(model + FUNCTIONS)
     code = "\n".join(["import pickle, sys", "from models import read, write", *calls])
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LINNET_FLAX")}
@@ -149,7 +149,7 @@ def run(folder, model, *calls, hook=False):
 
 
 def test_what_is_pickled_elsewhere_loads(tmp_path):
-    """Pickles of Flax load under the hook, and those of the hook without it and vice versa."""
+    """Flax's pickles load under the hook; the hook's load without it, and vice versa."""
     pytest.importorskip("cloudpickle")
     run(tmp_path, MODEL, "import cloudpickle", "write('of Flax', pickle, cloudpickle)")
     run(tmp_path, MODEL, "write('of the hook', pickle)", hook=True)

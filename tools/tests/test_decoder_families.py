@@ -41,7 +41,7 @@ ACTIVATIONS = {
 
 
 class Numbers:
-    """What a configuration says, with the names that all families share."""
+    """The options of a configuration, under names that all families share."""
 
     def __init__(self, config):
         get = config.get
@@ -174,7 +174,7 @@ FAMILIES = {
 
 
 def tensors_of(config, bias="", tied=False, qk_norm=False, around=False, fused=False):
-    """Random tensors with the names that a family has."""
+    """Random tensors with the names that a family uses."""
     width, hidden = config["hidden_size"], config["intermediate_size"]
     depth = config.get("head_dim") or width // config["num_attention_heads"]
     q, kv = (config[f"num_{n}_heads"] * depth for n in ("attention", "key_value"))
@@ -224,7 +224,7 @@ def test_families(name, llama):
 
 
 def test_the_loops_are_right():
-    """The loops give what PyTorch computed for Gemma 3."""
+    """The loops reproduce PyTorch's logits for Gemma 3."""
     config = json.loads((CHECKPOINTS / "gemma3" / "config.json").read_text("utf-8"))
     with np.load(CHECKPOINTS / "gemma3" / "expected.npz") as file:
         tokens, expected = file["in.input_ids"][0], file["out.logits"][0]

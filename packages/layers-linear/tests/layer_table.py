@@ -1,4 +1,4 @@
-"""The table of layers: one row per layer, from which every contract test follows.
+"""The table of layers: one row per layer, over which every contract test runs.
 
 A row says how the layer is made, what it is called with and what it declares. The contract of every
 layer, regardless of what it computes, is tested in `test_contract.py` over all rows; a layer class

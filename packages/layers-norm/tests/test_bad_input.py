@@ -143,7 +143,7 @@ def test_errors(refusal):
 
 
 class Model(Module):
-    """Gives messages a path to name."""
+    """A model whose layer has a path for messages to name."""
 
     @compact
     def __call__(self, x, train):

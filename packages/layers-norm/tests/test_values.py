@@ -1,4 +1,4 @@
-"""Each norm's numbers against its formula, written again in float64 NumPy."""
+"""Each norm's results against its formula, rewritten in NumPy with float64."""
 
 import functools
 
@@ -257,7 +257,7 @@ def test_a_named_axis_counts_as_one_of_the_array(fast, dtype, masked):
 def test_every_norm_takes_a_named_axis():
     (x,) = single(X)
     near(over_lanes(functional.rms_norm, x), functional.rms_norm(x, reduction_axes=(0, 3)))
-    # Both take the mean over lanes, examples' space and one channel or a pair.
+    # Both average over the lanes, the spatial positions, and one channel or a pair of channels.
     lanes = over_lanes(functional.instance_norm, x)
     near(lanes, functional.layer_norm(x, reduction_axes=(0, 2)), atol=1e-5)
     lanes = over_lanes(functional.group_norm, x, num_groups=4)
@@ -335,7 +335,7 @@ def test_zeros_stay_zeros_with_finite_gradients(norm, dtype):
     @jax.jit
     def both(x):
         y, pullback = jax.vjp(norm, x)
-        # 1/√ε is 1e6 for weights: more than float16 holds, unless what comes back is small.
+        # 1/√ε is 1e6 for norms of weights, so float16 overflows unless the cotangent is small.
         return y, pullback(jnp.full_like(y, 0.01))[0]
 
     y, gradient = both(x)

@@ -1,4 +1,4 @@
-"""Which errors bad input raises, and what they say."""
+"""The errors that bad input raises, and their messages."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Loads what PyTorch 2.15 computed, layer by layer, in both styles: see `torch_cases`."""
+"""Loads PyTorch 2.15's parameters into each layer of both styles; see `torch_cases`."""
 
 import jax
 import jax.numpy as jnp
@@ -143,7 +143,7 @@ def test_layer(name, style):
         near(one_got, expected, 1e-5)
     assert list(back) == list(state_dict)
     identical(back, state_dict)
-    # Without the original, nothing says how PyTorch divides what we have in fewer tensors.
+    # Without the original, we can't tell how PyTorch splits values that we keep in fewer tensors.
     assert set(again) == set(state_dict)
     if name not in ("lstm", "gru", "spectral_norm_linear", "batchnorm2d"):
         identical(again, state_dict)
@@ -216,7 +216,7 @@ def test_linen_flatten():
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_after_training(name):
-    """What is written includes the change: loaded again, it gives the same outputs."""
+    """The written tensors include the change: loaded again, they give the same outputs."""
     state_dict, [x], _ = case(name)
     cells = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
     options = {"use_recurrent_bias": True} if name == "gru" else {}

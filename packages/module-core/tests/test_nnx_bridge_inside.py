@@ -1,4 +1,4 @@
-"""What a `bridge.Module` holds, makes and can ask for while it runs."""
+"""The fields, children and collections of a `bridge.Module` while it runs."""
 
 import jax
 import jax.numpy as jnp
@@ -203,7 +203,7 @@ def test_what_fields_hold_is_filled_and_the_user_s_stays(field):
     doubled = jax.tree.map(lambda v: 2 * v, variables)
     factor = 4 if field == "list" else 2
     np.testing.assert_allclose(net.apply(doubled, X), factor * y, rtol=1e-5)
-    np.testing.assert_array_equal(net.apply(variables, X), y)  # the field kept its own
+    np.testing.assert_array_equal(net.apply(variables, X), y)  # the field is unchanged
     after = shapes(nnx.to_pure_dict(nnx.state(held)) if field != "variable" else held.value)
     assert after == before
 

@@ -1,4 +1,4 @@
-"""What nnx caches about classes: what cannot change during their lifetime."""
+"""The properties of classes that nnx caches, which cannot change during a class's lifetime."""
 
 import gc
 import weakref
@@ -69,7 +69,7 @@ class TestRegisteredLater:
 
 
 def collected(make):
-    """Whether the class that `make` returns dies with its last reference."""
+    """Whether the class that `make` returns is freed when nothing refers to it."""
     found = weakref.ref(make())
     gc.collect()
     return found() is None
@@ -77,7 +77,7 @@ def collected(make):
 
 @pytest.mark.usefixtures("only_new_garbage")
 class TestClassesAreLetGo:
-    """Linnet lets go of them; jax keeps what it has traced with until its caches are cleared."""
+    """Linnet keeps no class alive; jax keeps those in its traces until its caches are cleared."""
 
     def test_of_static_values(self):
         def use():
@@ -121,7 +121,7 @@ class TestClassesAreLetGo:
         assert collected(use)
 
     def test_of_linen_modules_under_jit(self):
-        """Not even jax's caches, which keep the static arguments, hold them."""
+        """Not even jax's caches, which keep static arguments, keep the classes alive."""
 
         def use():
             class Layer(linen.Module):

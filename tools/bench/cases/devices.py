@@ -1,8 +1,8 @@
 """nnx on eight devices: the cost of a call under `nnx.jit`, against `jax.jit` on a list of arrays.
 
 Each array, [8, 8], is split over the devices. `flat, in` takes the same arrays and returns nothing,
-like the function under `nnx.jit`; `flat, in and out` returns each of them plus one. The clock is
-the processor time of the calling thread.
+like the function under `nnx.jit`; `flat, in and out` returns each of them plus one. Times are the
+processor time of the calling thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNTS = (2000, 7700)
 
 @functools.cache
 def model_of(count: int) -> Any:
-    """A module with that many variables, two in each layer."""
+    """A module with `count` variables, two in each layer."""
     nnx = modules.nnx_of(LINNET)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec("data")  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ from showing import show, step
 
 @flax.struct.dataclass
 class Metrics(metrics.Collection):
-    """What is collected in each step."""
+    """The metrics collected in each step."""
 
     accuracy: metrics.Accuracy
     loss: metrics.Average.from_output("loss")

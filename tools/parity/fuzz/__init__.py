@@ -14,7 +14,7 @@ that don't know its meaning. An arm makes programs and runs them; each has its o
     stored      state dicts and bytes
 
 A run of a program is a generator of events, each a label and a value. Linnet's events are compared
-one by one with those of its peers: Flax, and in some arms plain Python. At each event Linnet must
+one by one with those of its peers: Flax, and in some arms plain Python. At each event, Linnet must
 agree with one of them; an exception is an event as well. A peer that disagrees is ignored from then
 on, because its state differs. If no peer is left, that is a finding, unless differences.toml lists
 it (`fuzz` of a behavior).

@@ -1,7 +1,7 @@
-"""`flax.io`: files on local disks, behind the few functions that programs call.
+"""`flax.io`: access to files on local disks, through the few functions that programs call.
 
-Flax reads other file systems through TensorFlow where that is installed; here such a path
-raises an error before anything is done.
+Flax reads other file systems through TensorFlow if it is installed; here, a path on another file
+system raises an error before anything is done.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ def GFile(name: Path, mode: str) -> IO[Any]:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file or folder."""
+    """Whether a file or folder exists."""
     return os.path.exists(_local(path))
 
 
 def isdir(path: Path) -> bool:
-    """Whether there is a folder."""
+    """Whether a folder exists."""
     return os.path.isdir(_local(path))
 
 
@@ -103,7 +103,7 @@ def getsize(path: Path) -> int:
 
 
 def makedirs(path: Path) -> None:
-    """Makes a folder and those above it, where they don't exist."""
+    """Creates a folder and its parents, if they don't exist."""
     os.makedirs(_local(path), exist_ok=True)
 
 
@@ -133,7 +133,7 @@ def remove(path: Path) -> None:
 
 
 def rmtree(path: Path) -> None:
-    """Removes a folder and all that is in it."""
+    """Removes a folder and everything in it."""
     shutil.rmtree(_local(path))
 
 

@@ -5,8 +5,8 @@ cannot be pickled, nor can a module that holds one. Here a factory returns a `Re
 and arguments determine equality, repr and pickle. The arithmetic is that of JAX, bit for bit.
 
 A recipe is hashable, so it can be a static argument of one jitted function: if recipe, shape and
-dtype are repeated, as in the layers of a deep network, drawing is one call equation of a traced
-program instead of another trace of the generator, and eagerly one program instead of ten.
+dtype are repeated, as in the layers of a deep network, drawing adds one call equation to a traced
+program instead of tracing the generator again, and runs one program instead of ten when eager.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class Recipe(ABC):
 
     @property
     def draws(self) -> Recipe | None:
-        """The recipe itself if equal ones draw equal arrays at any time: no argument is traced.
+        """The recipe itself; None if an argument is traced, as equal recipes may then differ.
 
         Libraries use it to draw several arrays in one program (`linnet.module_core.draws`).
         """
         return self if self._is_static else None
 
     def quick_key(self, key: object, shape: Shape) -> object:
-        """`key`, or one that draws the same bits and compiles more quickly.
+        """`key`, or a key that draws the same bits and compiles more quickly.
 
         Libraries use it for a jitted loop of draws (`linnet.module_core.linen`), since the calls
         inside it get traced keys. Call it outside the loop.
@@ -218,7 +218,7 @@ def _draw_once(
     """An array of a recipe.
 
     Args:
-      quicker: whether to write threefry out; None to do so where the program is for a CPU.
+      quicker: whether to write out threefry's rounds; None to do so if the program is for a CPU.
     """
     if quicker is None:
         draw = partial(_draw_once, recipe=recipe, shape=shape, dtype=dtype, placed=placed)

@@ -30,7 +30,7 @@ def static_bool_env(varname: str, default: bool) -> bool:
     """The truth value of an environment variable, such as "1", "yes", "off" or "false".
 
     Raises:
-      ArgumentError: the variable is something else.
+      ArgumentError: the variable is not a boolean.
 
     >>> static_bool_env("A_VARIABLE_THAT_IS_NOT_SET", True)
     True
@@ -52,7 +52,7 @@ def static_int_env(varname: str, default: int | None) -> int | None:
     """The integer value of an environment variable.
 
     Raises:
-      ArgumentError: the variable is something else.
+      ArgumentError: the variable is not an integer.
 
     >>> static_int_env("A_VARIABLE_THAT_IS_NOT_SET", 3)
     3
@@ -109,9 +109,9 @@ class Config:
       flax_filter_frames: the library's frames are removed from tracebacks (see `tracebacks`).
       flax_profile: operations carry the names of their modules in profiles and in HLO.
       flax_use_orbax_checkpointing: `save_checkpoint` writes with orbax by default.
-      flax_always_shard_variable: the default of what `nnx.use_eager_sharding` sets.
-      nnx_graph_mode: the default of what `nnx.set_graph_mode` sets.
-      nnx_graph_updates: the default of what `nnx.set_graph_updates` sets.
+      flax_always_shard_variable: the default of `nnx.use_eager_sharding`.
+      nnx_graph_mode: the default of `nnx.set_graph_mode`.
+      nnx_graph_updates: the default of `nnx.set_graph_updates`.
       flax_max_repr_depth, flax_use_flaxlib: have no effect; Linnet needs neither.
       flax_array_ref, flax_hijax_variable: always False, as there are no such variables.
       flax_pytree_module: always True: every nnx module is a pytree, unless its class opts out.
@@ -180,7 +180,7 @@ class Config:
             self.update(name, old)
 
     def __reduce__(self) -> str:
-        return "config"  # pickled by name: another process uses the switches set there
+        return "config"  # pickled by name: another process uses its own switches
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{k}={v}' for k, v in self.__dict__.items())})"

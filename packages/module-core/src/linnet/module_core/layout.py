@@ -2,8 +2,8 @@
 
 On a mesh with explicit axes (the default of `jax.make_mesh`), the type of an array specifies which
 dimensions are split over which axes, and JAX raises an error for an operation whose result could be
-split in more than one way. A layer knows more than JAX: the batch dimensions of its output are
-split like those of its input. Everything here follows from this rule.
+split in more than one way. A layer has more information than JAX: the batch dimensions of its
+output are split like those of its input. Everything here follows from this rule.
 
 Without such a mesh, these functions only inspect the type of the array, which takes 1 µs in a
 trace.
@@ -116,7 +116,8 @@ def leading(x: jax.Array, batch: Sequence[Any], layout: NamedSharding | None) ->
 def gathered(x: jax.Array, *dimensions: int) -> jax.Array:
     """Gathers `x` along those of `dimensions` that its type splits.
 
-    Used before slicing along a dimension, which JAX supports only between the parts of devices.
+    Used before slicing along a dimension, which JAX supports only if the slice boundaries lie
+    between the parts of different devices.
     """
     layout = layout_of(x)
     if layout is None:

@@ -1,8 +1,8 @@
-"""Which objects have children that belong in a state dict, and how they are rebuilt from them.
+"""Which objects have children in a state dict, and how an object is rebuilt from its children.
 
 The idea: each kind of container defines two functions, one that returns its children by name and
-one that makes a copy with other children. Everything else (collecting a state dict, comparing one
-with its target, restoring) is written once in `_state_dict`, in terms of these two.
+one that makes a copy with different children. Everything else (collecting a state dict, comparing
+one with its target, restoring) is written once in `_state_dict`, in terms of these two.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Container(NamedTuple):
 
     Attributes:
       children: the children of an instance, by name.
-      rebuild: a copy of an instance with other children, given under the same names.
+      rebuild: a copy of an instance with different children, given under the same names.
     """
 
     children: Callable[[Any], dict[str, Any]]
@@ -31,7 +31,7 @@ class Container(NamedTuple):
 
 
 def container_of(ty: type) -> Container | None:
-    """The kind of container that `ty` is, or None if its instances are leaves."""
+    """The kind of container for a class, or None if its instances are leaves."""
     if ty in _BUILT_IN:
         return _BUILT_IN[ty]
     if is_namedtuple(ty):

@@ -1,4 +1,4 @@
-"""`flax.core.spmd`: rules from logical axes to those of a mesh, applied to any form of sharding.
+"""`flax.core.spmd`: rules that map logical axes to mesh axes, for any form of sharding.
 
 A sharding is a `PartitionSpec`, a tuple of names, a `NamedSharding`, or a `Format` that has one.
 Each function takes all of them, and leaves None unchanged. A rule replaces one entry with another;

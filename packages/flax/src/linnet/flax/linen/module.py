@@ -18,7 +18,7 @@ NextGetter = Callable[..., Any]
 
 
 class SetupState(IntEnum):
-    """Whether `setup` of a module has run, in what Flax pickles."""
+    """Whether a module's `setup` has run; Flax's pickles refer to this class."""
 
     NEW = 0
     TRANSFORMED = 1
@@ -26,7 +26,7 @@ class SetupState(IntEnum):
 
 
 class _ModuleInternalState:
-    """What Flax pickles with a module. None of it is used."""
+    """The state that Flax pickles with a module; nothing in it is used."""
 
 
 def capture_call_intermediates(_: object, method_name: str) -> bool:
@@ -35,10 +35,10 @@ def capture_call_intermediates(_: object, method_name: str) -> bool:
 
 
 def tuple_init() -> tuple[()]:
-    """What `sow` starts from."""
+    """The default initial value of `sow`."""
     return ()
 
 
 def tuple_reduce(xs: tuple[object, ...], x: object) -> tuple[object, ...]:
-    """How `sow` adds a value."""
+    """Appends a value, as `sow` does by default."""
     return (*xs, x)

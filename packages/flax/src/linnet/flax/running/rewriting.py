@@ -4,7 +4,7 @@
     python -m linnet.flax rewrite PATH... --check   the same; fails if anything would change
     python -m linnet.flax rewrite PATH... --write   changes the files
 
-LibCST finds which names of a program are Flax's (it knows scopes and shadowing), and where they
+LibCST finds which names of a program are Flax's (it handles scopes and shadowing), and where they
 are in the text. Only these places are replaced, so comments, formatting and strings stay as they
 are; in a notebook (.ipynb), only code cells are rewritten. A name that Linnet doesn't have stays as
 it is, gets a comment line, and is listed at the end; strings that name a module of Flax are only
@@ -294,7 +294,8 @@ class _Program:
             else:
                 modules.append(found.path)
         for node, chain, names in binding.uses:
-            # Attributes of what isn't a module can't be looked up: an instance may have them.
+            # Attributes of an object that isn't a module can't be looked up: an instance may have
+            # them.
             for length in range(len(names), -1, -1):
                 name = ".".join(["flax", *names[:length]])
                 found = home(name)
@@ -372,7 +373,7 @@ class _Program:
             for length in range(len(names)):
                 above = home(".".join([binding.path, *names[:length]]))
                 if above is None or not above.is_module:
-                    break  # What isn't a module may have any attribute.
+                    break  # An object that isn't a module may have any attribute.
                 name = ".".join([binding.path, *names[: length + 1]])
                 if home(name) is None:
                     self._unknown(node, name)

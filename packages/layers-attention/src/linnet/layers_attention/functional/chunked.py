@@ -107,7 +107,7 @@ def _output_dtype(call: Call) -> DTypeLike:
 
 
 def _arrays(static: Static, call: Call, batch: Shape) -> Arrays:
-    """The call's arrays, with heads before positions and whole blocks."""
+    """The call's arrays, padded to whole blocks, with heads before positions."""
     assert call.value is not None
     blocks, n = static.blocks, len(batch)
     key, value = (
@@ -140,7 +140,7 @@ def _arrays(static: Static, call: Call, batch: Shape) -> Arrays:
 
 
 def _stretched(x: Array | None, size: int, rank: int) -> Array | None:
-    """A property of each position, [*B, N], with whole blocks and all dimensions."""
+    """A property of each position, [*B, N], padded to whole blocks, with `rank` dimensions."""
     if x is None:
         return None
     x = lax.expand_dims(x, range(rank - x.ndim))
@@ -149,15 +149,15 @@ def _stretched(x: Array | None, size: int, rank: int) -> Array | None:
 
 
 def _meets(static: Static, arrays: Arrays) -> Array | None:
-    """Whether any query of a block may see a key of another: [query blocks, key blocks].
+    """For each pair of blocks, whether a query may see a key: [query blocks, key blocks].
 
-    None if that follows from what is known before the program runs. It is computed before the loop,
-    from the lowest and highest positions and segments of each block.
+    None if this is known before the program runs. It is computed before the loop, from the lowest
+    and highest positions and segments of each block.
     """
     blocks, meets = static.blocks, None
 
     def ranges(x: Array | None, offset: int | Array, count: int, size: int) -> tuple[Array, Array]:
-        """Lowest and highest of each block: [*B, blocks]."""
+        """The lowest and the highest value of each block: [*B, blocks]."""
         if x is None:
             first = lax.iota(jnp.int32, count) * size + offset
             return first, first + (size - 1)
@@ -213,7 +213,7 @@ def _queries_of(static: Static, rows: Array) -> Array:
 
 
 def _spread(static: Static, x: Array | None, key_heads: int, rank: int) -> Array | None:
-    """A bias or mask with groups of heads, whole blocks, and all dimensions."""
+    """A bias or mask with groups of heads and all dimensions, padded to whole blocks."""
     if x is None:
         return None
     x = lax.expand_dims(x, range(max(0, rank - 1 - x.ndim)))
@@ -514,7 +514,7 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
 def _differentiable_logits(
     static: Static, arrays: Arrays, tile: Tile
 ) -> tuple[Array, Callable[[Array], tuple[Array, tuple[Array, ...]]]]:
-    """A tile's logits, and the gradients of products and bias arrays from that of the logits."""
+    """A tile's logits, and a function from their gradient to those of products and bias arrays."""
     products, leaves = products_of(static, tile), arrays.bias_leaves
     if static.soft_cap is None and static.distance_bias is None:
         return logits_of(static, arrays, tile, products, leaves), lambda x: (x, leaves)

@@ -401,11 +401,11 @@ class Rotary:
 
 
 def checked_positions(positions: object, shape: tuple[int, ...]) -> Array:
-    """Positions as an array that broadcasts to `shape`, which is (*B, T).
+    """The positions as an array; checks that they broadcast to `shape`, which is (*B, T).
 
     Raises:
-      ShapeError: it doesn't.
-      ArgumentTypeError: it isn't an array of real numbers.
+      ShapeError: they don't.
+      ArgumentTypeError: they aren't an array of real numbers.
     """
     array = as_array(positions, "positions")
     if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.complexfloating):

@@ -47,7 +47,7 @@ def rotary_from_config(
       The argument `rotary` of a layer.
 
     Raises:
-      ArgumentError: the scaling is not known, or lacks a number, or `length` is less than one.
+      ArgumentError: the scaling is unknown or lacks a number, or `length` is less than one.
       ArgumentTypeError: `config` is not a mapping.
 
     >>> rotary_from_config({"rope_theta": 500000.0, "max_position_embeddings": 4096})
@@ -121,9 +121,9 @@ def _llama3(rope: Mapping[str, Any], config: Mapping[str, Any], length: int | No
 def _dynamic(
     rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None
 ) -> Scaling | None:
-    """NTK-aware scaling by the ratio of the text's length to that in training.
+    """NTK-aware scaling by a factor that grows linearly with the length beyond that in training.
 
-    HunYuan's configurations have the factor for all lengths, as "alpha".
+    HunYuan's configurations give one factor for all lengths, "alpha".
     """
     if rope.get("alpha"):
         return NTKScaling(rope["alpha"])
@@ -151,7 +151,7 @@ def _yarn(rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None
     given: dict[str, Any] = {n: rope[n] for n in names if rope.get(n) is not None}
     factor = rope["factor"]
     if "attention_factor" not in given and rope.get("mscale") and rope.get("mscale_all_dim"):
-        # The temperatures of two parts, of which only the quotient is left (DeepSeek).
+        # DeepSeek has one temperature for rotated features and one for all: this is their quotient.
         above, below = (
             0.1 * rope[n] * math.log(factor) + 1 if factor > 1 else 1.0
             for n in ("mscale", "mscale_all_dim")

@@ -100,12 +100,13 @@ def compute_outputs(
 ) -> list[Any]:
     """The values of outputs that do not depend on the inputs.
 
-    The program is compiled with inputs made inside, so that XLA drops everything not needed.
+    The program is compiled with inputs made inside it, so that XLA drops everything that isn't
+    needed.
 
     Args:
       program: from `jax.make_jaxpr`.
       wanted: positions of the outputs.
-      inputs: the program's inputs, flat; for a `jax.ShapeDtypeStruct` any value may be used.
+      inputs: the program's inputs, flat; for a `jax.ShapeDtypeStruct`, any value may be used.
     """
     from jax.extend.core import jaxpr_as_fun
 

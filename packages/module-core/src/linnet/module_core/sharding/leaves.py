@@ -59,7 +59,7 @@ def by_path(tree: object) -> dict[str, Any]:
 
 
 def path_part(key: object) -> str:
-    """A jax key of a tree as a part of a path; empty for the key of a variable's value."""
+    """A jax key of a tree as part of a path; empty for the key of a variable's value."""
     for attribute in ("key", "idx", "name"):
         if hasattr(key, attribute):
             part = str(getattr(key, attribute))
@@ -80,7 +80,7 @@ def is_key(x: object) -> bool:
 
 
 def _mapped(f: ForEach, tree: object, prefix: tuple[str, ...], keep_boxes: bool) -> Any:
-    # If nnx isn't loaded, the tree has no objects of it: a linen program doesn't load nnx.
+    # If nnx isn't loaded, the tree has no nnx objects: a linen program doesn't load nnx.
     nnx: Any = sys.modules.get("linnet.module_core.nnx")
     variables: tuple[Any, ...] = () if nnx is None else (nnx.Variable,)
     modules: tuple[Any, ...] = () if nnx is None else (nnx.Pytree,)

@@ -50,7 +50,7 @@ def initial_state(init: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
     try:
         traced, shapes = jax.make_jaxpr(init, return_shape=True)(params)
     except Exception:
-        return init(params)  # it reads values, returns objects that jax doesn't know, or fails
+        return init(params)  # it reads values, returns objects that jax doesn't support, or fails
     found = _outputs(traced, values)
     if found is None:
         return init(params)
@@ -123,7 +123,8 @@ def _layout(
         if named is not None:
             return named
     of = next((of_path[path[i:]] for i in range(len(path)) if path[i:] in of_path), None)
-    # A moment of a different shape, such as that of a factored matrix, is made as `init` makes it.
+    # A moment of a different shape, such as that of a factored matrix, keeps the layout that `init`
+    # gives it.
     return None if of is None or of.shape != x.shape else of.sharding
 
 

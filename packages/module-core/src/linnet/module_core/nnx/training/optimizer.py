@@ -8,8 +8,8 @@ A transformation is any object with optax's `init` and `update`; this module nev
 
 State that belongs to a variable has the variable's sharding on the mesh. If the variable's metadata
 has `optimizer_sharding`, that sharding applies to the optimizer alone: gradients, moments and
-updates are sharded by it, and the final update is converted back to the variable's sharding before
-it is added (Rajbhandari et al. 2020, ZeRO, arXiv:1910.02054, stage 1).
+updates are sharded accordingly, and the final update is converted back to the variable's sharding
+before it is added (Rajbhandari et al. 2020, ZeRO, arXiv:1910.02054, stage 1).
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def _division(variable: Variable[Any]) -> object:
 
 
 def _divided(variables: object, values: T) -> T:
-    """Values of variables, with those that have an `optimizer_sharding` laid out by it."""
+    """The values of variables, laid out by `optimizer_sharding` where a variable has one."""
 
     def of_one(variable: object, value: object) -> object:
         if not isinstance(variable, Variable):
@@ -343,7 +343,7 @@ def _make_array(variable: object) -> None:
 
 
 def _bare(value: object, variables: object) -> object:
-    """An extra argument without variables, which the transformation doesn't know.
+    """An extra argument with plain values instead of variables, which optax doesn't support.
 
     A state that has a leaf for each optimized variable is reduced to these leaves.
     """
@@ -455,7 +455,7 @@ def _check_shapes(
     """Checks that arrays have the shapes of their variables.
 
     Args:
-      what: what the arrays are.
+      what: what the arrays are called in the message.
       given: the arrays by path.
       wanted: the variables by path.
       examples: whether an array may have additional axes in front.
