@@ -2,11 +2,12 @@
 
     python docs/examples/llama.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors, which may be several files. If it is
-omitted, a tiny model with random weights is loaded. One class implements Llama, Mistral, Qwen 2 and
-3, Gemma 1 to 3, Phi-3, Granite and Seed-OSS: their sizes and options are in config.json, and the
-names of the tensors show which parts they have. An option that isn't supported raises an error. The
-layers are traced and compiled once (`nnx.Repeat`), or, if they alternate, once for each kind.
+CHECKPOINT is a folder with config.json and model.safetensors, which may be split into several
+files. If it is omitted, a tiny model with random weights is loaded. One class implements Llama,
+Mistral, Qwen 2 and 3, Gemma 1 to 3, Phi-3, Granite and Seed-OSS: their sizes and options are in
+config.json, and the names of the tensors show which parts they have. An option that isn't supported
+raises an error. The layers are traced and compiled once (`nnx.Repeat`), or, if they alternate, once
+for each kind.
 
 The program generates twelve tokens after each of two prompts, with a cache. It then trains low-rank
 adapters (LoRA, arXiv:2106.09685) on a text, adds them to the kernels, and saves a folder that
@@ -46,18 +47,18 @@ FAMILIES: tuple[str, ...] = (
     "phi3",
 )
 FAMILIES += ("granite", "seed_oss")
-# PyTorch's names, and ours; layers know those of their own parameters.
+# PyTorch's names, and ours; layers declare the names of their own parameters.
 NAMES = {"model": "", "lm_head": "head", ".self_attn": "attention"}
 NAMES |= {".q_norm": "query_ln", ".k_norm": "key_ln"}
-# Gemma 2 and 3 also normalize what a layer returns.
+# Gemma 2 and 3 also normalize the outputs of attention and of the feed-forward layer.
 AROUND = {".post_attention_layernorm": "attention_post_norm"}
 AROUND |= {".pre_feedforward_layernorm": "post_attention_layernorm"}
-# The last of every so many layers sees all tokens, if the configuration doesn't say which do.
+# If the configuration doesn't say which layers see all tokens, the last of every n layers does.
 PATTERNS = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4, "exaone4": 4, "olmo3": 4, "gpt_oss": 2}
 IGNORED = ["*/lora_?", "*.inv_freq"]
 Ids = jax.Array | np.ndarray
 
-# What a checkpoint says about its model ----------------------------------------------------------
+# The checkpoint ----------------------------------------------------------------------------------
 
 
 class Checkpoint(NamedTuple):
@@ -72,7 +73,7 @@ class Checkpoint(NamedTuple):
         return cls(json.loads((folder / "config.json").read_text("utf-8")), load(folder))
 
     def has(self, *parts: str) -> bool:
-        """Whether one of these is in the name of a tensor."""
+        """Whether the name of any tensor contains one of `parts`."""
         return any(part in name for name in self.tensors for part in parts)
 
     @property
@@ -101,10 +102,10 @@ def kinds_of(config: Mapping[str, Any], length: int | None = None) -> list[dict[
     local = {"rotary": rotary("sliding_attention"), "window": window}
     glob = {"rotary": rotary(), "window": None}
     family, every = config["model_type"], config.get("sliding_window_pattern")
-    every = every or config.get("_sliding_window_pattern")  # or a text, such as "LLLG"
+    every = every or config.get("_sliding_window_pattern")  # or a string, such as "LLLG"
     every = len(every) if isinstance(every, str) else every or PATTERNS.get(family)
     switched = config.get("use_sliding_window", not family.startswith("qwen"))  # Qwen has a switch
-    begin = config.get("max_window_layers", 0)  # the first layer that slides
+    begin = config.get("max_window_layers", 0)  # the first layer with a window
     if config.get("layer_types"):
         slides = [kind_of(kind) for kind in config["layer_types"]]
     elif every is not None:
@@ -124,7 +125,7 @@ def soft_cap_of(config: Config) -> float | None:
 
 
 def kind_of(layer_type: str) -> bool:
-    """Whether layers of this type see a window only."""
+    """Whether layers of this type see only a window."""
     if layer_type not in ("full_attention", "sliding_attention"):
         raise ValueError(
             f"config.json has {layer_type!r} in layer_types, which isn't computed here."
@@ -185,7 +186,7 @@ class Block(nnx.Module):
         )
         named = "hidden_activation" if config.get("hidden_activation") else "hidden_act"
         act = config.one_of(named, ACTIVATIONS)
-        if config["model_type"] == "gemma" and config[named] == "gelu":  # but it means
+        if config["model_type"] == "gemma" and config[named] == "gelu":  # but the model uses
             act = ACTIVATIONS["gelu_pytorch_tanh"]
         config.knows("hidden_act")
         glu = partial(nnx.GLU, activation=act, use_bias=of.has("up_proj.bias"))
@@ -302,11 +303,11 @@ def next_tokens(reader: Decoder, tokens: Ids, lengths: Ids) -> jax.Array:
 
 
 def write(model: Decoder, prompts: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """The likeliest `count` tokens after each prompt, which may differ in length: [B, count].
+    """The likeliest `count` tokens after each prompt; prompts may differ in length: [B, count].
 
     Some models have different rotary positions for long texts. Once a text has become long, it is
-    read again with these. With "dynamic" scaling, they are those of the final length; in PyTorch,
-    they change with each token.
+    read again with the new positions. With "dynamic" scaling, these are the positions of the final
+    length; in PyTorch, they change with each token.
     """
     longest = max(len(prompt) for prompt in prompts)
     short = count if model.trained is None else max(0, model.trained + 1 - longest)
@@ -331,7 +332,7 @@ def write(model: Decoder, prompts: Sequence[np.ndarray], count: int) -> np.ndarr
 
 
 def loss_fn(model: Decoder, batch: np.ndarray) -> jax.Array:
-    """Mean bits per token of `batch` [B, T], without the first of each row."""
+    """Mean bits per token of `batch` [B, T], without the first token of each row."""
     logits = model(batch[:, :-1]).astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
     return losses.mean() / np.log(2)
@@ -363,7 +364,7 @@ def fine_tune(model: Decoder, tokens: np.ndarray, steps: int, seed: int) -> list
 
 
 def save_model(model: Decoder, of: Checkpoint, folder: Path, out: Path) -> list[str]:
-    """Copies a folder, with the model's values; returns the names of tensors that changed."""
+    """Copies a folder with the model's values as weights; returns the names of changed tensors."""
     tensors = to_torch(model, like=of.tensors, rename=of.names(), ignore=IGNORED)
     changed = [n for n, x in tensors.items() if not np.array_equal(x, np.asarray(of.tensors[n]))]
     weights = shutil.ignore_patterns("*.safetensors*", "*.bin*", "*.npz")
@@ -373,7 +374,7 @@ def save_model(model: Decoder, of: Checkpoint, folder: Path, out: Path) -> list[
 
 
 def tokens_in(rows: np.ndarray) -> str:
-    """The tokens of each row [B, T] in a line."""
+    """The tokens of each row [B, T] on a separate line."""
     return "\n           ".join(" ".join(f"{token:3}" for token in row) for row in rows)
 
 
@@ -384,7 +385,7 @@ def try_out(model: Any, of: Checkpoint, folder: Path, seed: int) -> np.ndarray:
       model: a decoder.
       of: its checkpoint.
       folder: the checkpoint's folder; if it has an expected.npz, the prompts are from there.
-      seed: draws the prompts otherwise.
+      seed: seed for random prompts, which are used otherwise.
 
     Returns:
       The prompts.

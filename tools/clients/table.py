@@ -19,7 +19,7 @@ ROW = re.compile(r"^\| \[`(\w+)`\].*\n", re.MULTILINE)
 
 
 def updated(page: str, outcomes: Sequence[Outcome]) -> str:
-    """The page with the rows of these outcomes; rows of other programs stay."""
+    """The page with updated rows for these outcomes; the rows of other programs are unchanged."""
     rows = {found.group(1): found.group(0) for found in ROW.finditer(page)}
     rows |= {outcome.program.name: row(outcome) for outcome in outcomes}
     before, _, behind = page.partition(HEAD)

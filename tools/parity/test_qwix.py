@@ -1,8 +1,8 @@
-"""qwix, a library that quantizes and adapts Flax's models, on Linnet's: the same numbers.
+"""qwix, a library that quantizes and adapts Flax models, gives the same numbers for Linnet's.
 
-It depends on internals of both: it changes the class of modules, wraps their methods again, asks
-which module is running, replaces jax's functions and `promote_dtype` with its own, and finds
-parameters by the identity of their arrays.
+It depends on internals of both libraries: it changes the class of modules, wraps their methods
+again, asks which module is running, replaces jax's functions and `promote_dtype` with its own, and
+finds parameters by the identity of their arrays.
 """
 
 import json
@@ -19,7 +19,7 @@ PROGRAMS = Path(qwix_programs.__file__)
 
 
 def results(library):
-    """What each program shows, all in one process, which imports only one of the two libraries."""
+    """The numbers of each program. They run in one process, which imports one of the libraries."""
     command = [sys.executable, str(PROGRAMS), library]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

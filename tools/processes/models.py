@@ -1,7 +1,7 @@
 """The models that a group of processes trains, in both styles, and their layouts.
 
-A model has a hidden layer of 16 features with batch statistics and dropout, and so a parameter that
-can be split, one that cannot, state, and keys.
+A model has a hidden layer of 16 features with batch statistics and dropout, so it has a parameter
+that can be split, one that cannot, state, and keys.
 """
 
 import jax
@@ -88,7 +88,7 @@ class NnxModel(nnx.Module):
 
 
 class LinenTraining:
-    """A linen model in training: its state, and the losses of further steps."""
+    """A linen model in training: its state, and the losses of the next steps."""
 
     def __init__(self, axis, mesh=None):
         self.model = LinenModel(axis)
@@ -139,7 +139,7 @@ class LinenTraining:
 
 
 class NnxTraining:
-    """An nnx model in training: its state, and the losses of further steps."""
+    """An nnx model in training: its state, and the losses of the next steps."""
 
     def __init__(self, axis, mesh=None):
         @nnx.jit

@@ -1,4 +1,4 @@
-"""Processes save models during training; other groups restore them (see test_processes.py).
+"""Processes save models during training; other groups of processes restore them.
 
 Each process writes its part during the next steps, whose losses are stored with the models for
 comparison.

@@ -31,7 +31,8 @@ class Due:
       next: the version to release.
       changed: the files that differ from the last tag.
       follows: the siblings that leave the range declared for them.
-      inherits: those of them whose break also breaks this package, which re-exports their names.
+      inherits: those siblings whose breaking change also breaks this package, which re-exports
+        their names.
       is_told: whether the changelog has entries for it.
     """
 
@@ -45,7 +46,7 @@ class Due:
 
     @property
     def package(self) -> Package:
-        """Which package."""
+        """The package to release."""
         return self.demand.package
 
     @property

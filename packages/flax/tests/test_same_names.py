@@ -1,4 +1,4 @@
-"""Each name in the tree is what Linnet's packages have under it, in programs and type checkers.
+"""Each name in the tree is Linnet's object of that name, at run time and for type checkers.
 
 Modules of the tree pass names on, through star imports and on demand. Whichever source comes first,
 and whatever was imported before, no name may hide another.
@@ -61,7 +61,7 @@ def test_names_are_those_of_linnet(name):
 
 
 def _static(name):
-    """What a type checker finds in a module: the last one to bind a name wins."""
+    """The names that a type checker finds in a module; the last binding of a name wins."""
     module = importlib.import_module(name)
     found = {}
 

@@ -98,7 +98,7 @@ def encoded(module, inputs):
 
 
 def given_example():
-    """The function that the hint about a method's parameters writes."""
+    """Calls a layer with the function from the hint about a method's parameters."""
     try:
         FlaxLayer(Two(), "forward")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The table of nnx layers: one row per layer, from which every contract test follows."""
+"""The table of nnx layers: one row per layer, over which every contract test runs."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -38,7 +38,7 @@ BIAS = rng.normal(size=(1, H, Q, K))
 
 
 def bucket(distance):
-    """Eight buckets in both directions, two of which hold one distance each; up to 6."""
+    """The bucket of a distance: four in each direction, the first two for one distance."""
     first, d = (4 if distance > 0 else 0), abs(distance)
     if d < 2:
         return first + d
@@ -155,7 +155,7 @@ def _slope_of_bias(options, gradient, weights, step):
     before = stored.copy()
     values = []
     for s in (step, -step):
-        stored[...] = before + s * direction  # which the loops read
+        stored[...] = before + s * direction  # the loops read this array
         values.append(np.vdot(weights, expected(ARRAYS, options)))
     stored[...] = before
     slope = np.vdot(gradient, direction)

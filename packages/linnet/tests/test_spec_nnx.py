@@ -1,4 +1,4 @@
-"""What `nnx.Module` is documented to do, statement by statement.
+"""The documented behavior of `nnx.Module`, statement by statement.
 
 Warnings are errors here, so all of it works without deprecation warnings.
 """
@@ -96,7 +96,7 @@ def test_children_and_modules_have_names_and_paths():
 
 def test_the_gradient_of_a_value_between_two_layers():
     model = net(lambda self, h: self.perturb("between_grad", h))
-    assert not hasattr(model, "between_grad")  # a first call knows its shape
+    assert not hasattr(model, "between_grad")  # the first call determines its shape
     model(INPUT)
     assert model.between_grad.value.shape == (4, 5)
 
@@ -257,7 +257,7 @@ def test_eval_and_train_set_both_switches_everywhere(block):
     assert switches(block) == [True] * 6
     block.train()
     assert switches(block) == [False] * 6
-    assert not hasattr(block.submodule.linear1, "deterministic")  # where there is none, none is set
+    assert not hasattr(block.submodule.linear1, "deterministic")  # layers without a switch get none
 
 
 def test_they_govern_what_dropout_and_batch_norm_do():
@@ -409,7 +409,7 @@ def test_filters_choose_the_modules(block, filters, changed):
 def test_an_attribute_of_none_of_the_modules_raises_an_error(block):
     with pytest.raises(ValueError, match="No module has the attribute.*'rte'"):
         block.set_attributes(rte=0.1)
-    with pytest.raises(ValueError, match="deterministic"):  # though another module has it
+    with pytest.raises(ValueError, match="deterministic"):  # although a different module has it
         block.set_attributes(nnx.BatchNorm, deterministic=True)
     block.set_attributes(rte=0.1, raise_if_not_found=False)
     assert not hasattr(block, "rte")

@@ -1,4 +1,4 @@
-"""What the recurrent layers are documented to do, statement by statement."""
+"""The documented behavior of the recurrent layers, statement by statement."""
 
 import inspect
 from collections.abc import Mapping
@@ -130,7 +130,7 @@ LENGTHS = jnp.array([3, 2, 5])
 
 
 def step(cell, x=X):
-    """Carry, what a step returns, and the maps of the cell as functions."""
+    """The carry, the result of a step, and the maps of the cell as functions."""
     carry = cell.initialize_carry(KEY, x.shape)
     variables = cell.init(KEY, carry, x)
     carry = jax.tree.map(lambda c: c + 0.3, carry)

@@ -78,7 +78,7 @@ def layer_of(params, i, repeated):
 
 
 def torch_outputs(params, repeated, fault=None):
-    """What hooks on the same model would give: inner layers end before outer ones."""
+    """The outputs that hooks on the same model would record: inner layers end before outer ones."""
     found, x = {}, X.astype(np.float64)
     for i in range(4):
         p = jax.tree.map(lambda x: np.asarray(x, np.float64), layer_of(params, i, repeated))

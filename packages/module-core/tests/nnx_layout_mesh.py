@@ -1,6 +1,7 @@
-"""Layout of nnx variables on eight devices, which test_devices.py runs.
+"""The layout of nnx variables on eight devices; test_devices.py runs these tests.
 
-One table of the ways to give a variable a value, each on meshes with both kinds of axes.
+One table lists the ways to give a variable a value; each is tested on meshes with both kinds of
+axes.
 """
 
 from __future__ import annotations
@@ -246,7 +247,7 @@ def test_a_sharding_has_no_names_for_new_axes_but_those_of_its_mesh(mesh):
         assert variable.out_sharding == sharding
 
 
-# ZeRO: the optimizer's part of a variable is divided; the variable isn't.
+# ZeRO: the optimizer's state of a variable is divided; the variable isn't.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`init` outside `jit`: a trace and the initial values, or an eager run where that differs."""
+"""`init` outside `jit`: a trace and the initial values, or an eager run if that would differ."""
 
 import gc
 import weakref

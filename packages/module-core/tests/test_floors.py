@@ -1,7 +1,7 @@
 """The order of the folders: each imports what is on a lower floor, and nothing else.
 
-`tools/imports.py` reads the sources. What holds in every package (no file reaches itself along
-imports, which are at the top) is tested in `tools/tests/test_layout.py`.
+`tools/imports.py` reads the sources. The rules for every package (imports have no cycles, and are
+at the top of a file) are tested in `tools/tests/test_layout.py`.
 """
 
 import ast
@@ -14,7 +14,7 @@ from linnet import module_core
 
 ROOT = Path(module_core.__file__).parent
 
-# From the ground up. A name is a file or folder; a test fails for one that no floor names.
+# From the ground up. A name is a file or folder; a test fails if a file or folder is on no floor.
 FLOORS = [
     {"records"},
     {"__about__", "_compat", "accepted", "attributes_elsewhere", "defaults", "errors"}

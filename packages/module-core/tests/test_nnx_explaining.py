@@ -1,4 +1,4 @@
-"""What `nnx.jit` says about functions that it traces again."""
+"""The messages of `nnx.jit` about functions that it traces again."""
 
 import logging
 

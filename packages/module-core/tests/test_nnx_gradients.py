@@ -1,4 +1,4 @@
-"""Gradients of modules: those of jax on the same numbers, and nothing of a module lost."""
+"""Gradients of modules equal jax's on the same numbers, and no part of a module is lost."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""nnx.vmap, nnx.scan and their kin: the same as a loop over the steps."""
+"""nnx.vmap, nnx.scan and related transforms give the same results as a loop over the steps."""
 
 import jax
 import jax.numpy as jnp

@@ -53,7 +53,7 @@ def test_a_view_has_the_variables_and_not_the_objects():
     assert seen is not model
     assert seen.kernel is model.kernel
     assert seen.parts[0].rngs.default.key is model.parts[0].rngs.default.key
-    assert seen.named["again"] is seen.parts[0]  # what was shared is shared
+    assert seen.named["again"] is seen.parts[0]  # sharing is kept
     assert [p.deterministic for p in seen.parts] == [True, True]
     assert [p.deterministic for p in model.parts] == [False, False]
     assert seen.deterministic is False  # it has no set_view
@@ -132,7 +132,7 @@ def test_there_is_one_kind_of_variables():
 
 
 class Reader(nnx.Module):
-    """Keeps what it has seen, in a variable that a view makes; scales by another."""
+    """Adds up its inputs in a variable that a view makes; scales them by a parameter."""
 
     def __init__(self):
         self.scale = nnx.Param(jnp.ones(3))

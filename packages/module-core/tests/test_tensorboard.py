@@ -1,4 +1,4 @@
-"""What `SummaryWriter` writes, read back from its files."""
+"""The records that `SummaryWriter` writes, read back from its files."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""FrozenDict: a mapping, a pytree, and never changed."""
+"""FrozenDict is a mapping, a pytree, and immutable."""
 
 import collections
 import copy

@@ -20,7 +20,7 @@ def arguments() -> tuple[Any, ...]:
 
 @functools.cache
 def compiled(form: str, kind: str) -> Any:
-    """`apply` without dropout or with it, or a step of gradient descent, compiled by `jax.jit`."""
+    """`apply` with or without dropout, or a step of gradient descent, compiled by `jax.jit`."""
     model = mlp.model(form)
 
     def step(params: mlp.Params, x: mlp.Array, key: mlp.Array) -> mlp.Params:

@@ -1,4 +1,4 @@
-"""What the programs in this folder share: `show` prints and keeps numbers, `step` prints the time.
+"""Helpers of the programs in this folder: `show` prints and keeps numbers, `step` prints the time.
 
 The runner compares the numbers that two runs of a program kept. A program that you start yourself
 only prints.

@@ -29,7 +29,7 @@ INITS = (None,) * 4 + (
 
 
 def generate_options(draw: Draw, table: dict[str, Any], chance: float = 0.4) -> dict[str, Any]:
-    """Random options of a table, each with one of its values."""
+    """Random options from a table, each with one of its values."""
     return {k: draw.choice(values) for k, values in table.items() if draw.random() < chance}
 
 

@@ -38,7 +38,7 @@ class Library:
 
 
 def _library(package: Any, frozen: Any) -> Library:
-    """A library by its package and its module with FrozenDict."""
+    """The `Library` of a package, given also the module that has FrozenDict."""
     struct = SimpleNamespace(
         dataclass=package.struct.dataclass,
         field=package.struct.field,

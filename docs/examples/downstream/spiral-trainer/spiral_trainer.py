@@ -2,8 +2,8 @@
 
 The project takes the layers that it uses from their own packages, each pinned to a minor version:
 below 1.0, the next minor version may break something, and pip should report that when it installs,
-not Python when it runs. The facade `linnet.linen` isn't needed; it would also bring attention and
-recurrence.
+not Python when it runs. The facade `linnet.linen` isn't needed; it would also install attention and
+recurrent layers.
 
 B: batch.
 """

@@ -11,7 +11,7 @@ attributes.
 (2, 3)
 
 `install` makes `import flax` give this package; `python -m linnet.flax script.py` runs a program
-that way. (For pytest: PYTEST_DONT_REWRITE, as the package may be imported before pytest's plugins.)
+that way. (PYTEST_DONT_REWRITE: pytest would warn when this package is imported before its plugins.)
 """
 
 import typing as _typing

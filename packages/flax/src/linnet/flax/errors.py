@@ -1,6 +1,6 @@
 """The names of `flax.errors`: those of Linnet, and four that nothing here raises.
 
-Programs that catch these import them.
+Programs that catch those four import them.
 """
 
 from __future__ import annotations

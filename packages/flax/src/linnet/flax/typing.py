@@ -1,4 +1,4 @@
-"""The names of `flax.typing`: types of annotations, and small classes that hold values."""
+"""The names of `flax.typing`: types for annotations, and small classes that hold values."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Missing:
 
 
 MISSING = Missing()
-"""The default of arguments for which None is a value."""
+"""The default of arguments for which None is a valid value."""
 
 
 class HashableMapping(Mapping[K, V], Hashable):
     """A mapping that can be hashed if its values can be.
 
     Args:
-      mapping: what it holds.
+      mapping: the items to hold.
       copy: whether the mapping is copied.
 
     >>> len({HashableMapping({"a": 1}), HashableMapping({"a": 1})})
@@ -82,7 +82,7 @@ jax.tree_util.register_pytree_node(
 
 @runtime_checkable
 class ShapeDtype(Protocol):
-    """What has a shape and a dtype."""
+    """Anything that has a shape and a dtype."""
 
     shape: tuple[int, ...]
     dtype: Any

@@ -2,10 +2,10 @@
 
 `linen` has immutable modules whose variables live outside them, and `nnx` has modules that own
 their variables. `boxes` defines values with metadata, `errors` all errors, `dtypes` the rule for
-computation dtypes, `config` the switches, `typing` the names for annotations, `training` what a
-training loop needs besides the model, `sharding` how whole models are laid out on a mesh, and
-`weights` loads parameters from PyTorch and from files. Each is loaded on first use: importing one
-style never imports the other.
+computation dtypes, `config` the switches, `typing` the names for annotations, `training` the other
+parts of a training loop, `sharding` the layouts of whole models on a mesh, and `weights` loads
+parameters from PyTorch and from files. Each is loaded on first use: importing one style never
+imports the other.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PARTS = (
 __all__ = ["__version__", *_PARTS]
 
 
-if not TYPE_CHECKING:  # a type checker would take every misspelled name for one of these
+if not TYPE_CHECKING:  # a type checker would mistake every misspelled name for one of these
 
     def __getattr__(name: str) -> object:
         if name in _PARTS:

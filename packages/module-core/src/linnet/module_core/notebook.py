@@ -1,6 +1,6 @@
 """Objects as trees in HTML, for notebooks: folded, with shapes, dtypes, bytes and shardings.
 
-`_repr_html_` of modules, variables and states returns what `as_html` makes of them. A tree is made
+`_repr_html_` of modules, variables and states returns the output of `as_html`. A tree is made
 of `<details>`, so it needs no scripts, and takes its colors from the page.
 """
 
@@ -54,7 +54,7 @@ def _children(value: object) -> Iterable[tuple[str, object]]:
     entries = getattr(type(value), "_nnx_entries", None)
     if entries is not None:
         items = entries(value).items
-        if _is_variable(value):  # its array is in the line itself, where it is one
+        if _is_variable(value):  # an array is shown in the line itself
             items = [(k, v) for k, v in items if k != "value" or not _is_array(v)]
         return [(str(key) if key != "" else str(i), v) for i, (key, v) in enumerate(items)]
     if isinstance(value, AxisMetadata):
@@ -132,7 +132,7 @@ def _devices(count: int) -> str:
 
 
 def _size(value: object) -> str:
-    """How many arrays, elements and bytes there are below a value, in a quiet color."""
+    """How many arrays, elements and bytes there are below a value, in a muted color."""
     arrays = list(_arrays(value, set()))
     if not arrays:
         return ""

@@ -32,7 +32,7 @@ def _get_module_table(
     compute_flops: bool,
     compute_vjp_flops: bool,
 ) -> _Callable[..., _summary.Table]:
-    """A function that returns the rows of `tabulate` for a call, which is passed as to `init`."""
+    """A function that returns the rows of `tabulate` for a call with `init`'s arguments."""
     costs = _Costs(compute_flops, compute_vjp_flops, depth, show_repeated)
 
     def rows(

@@ -5,7 +5,7 @@
 The formats and the saturating conversion are those of Micikevicius et al. 2022 (arXiv:2209.05433):
 e4m3 for inputs and kernels, e5m2 for gradients, whose range is wider. The scale of a step comes
 from the magnitudes of earlier steps ("delayed scaling", NVIDIA Transformer Engine), so that
-quantizing needs no pass over `x` of its own.
+quantizing needs no separate pass over `x`.
 
 Scales and histories are state that the backward pass updates: the functions here return the new
 scale and the new history as the "gradients" of the old ones (see `linnet.training.TrainState`).
@@ -74,14 +74,14 @@ def quantize(x: Array, q_dtype: DTypeLike, scale: Array, compute_dtype: DTypeLik
     largest = get_fp8_max(q_dtype, dtype)
     limited = jnp.clip(scaled, -largest, largest)
     if jnp.dtype(q_dtype).name.endswith("fnuz"):
-        # The bits of a negative zero are NaN there, and XLA for CPUs writes them (jax 0.10.2).
+        # In these formats, the bits of -0 mean NaN, and XLA for CPUs writes them (jax 0.10.2).
         half = _limits(q_dtype).smallest_subnormal.astype(dtype) / 2
         limited = jnp.where(jnp.abs(limited) <= half, jnp.zeros_like(limited), limited)
     return limited.astype(q_dtype)
 
 
 def dequantize(x: Array, dq_dtype: DTypeLike, scale: Array) -> Array:
-    """`x · scale` in `dq_dtype`: what `quantize` rounded.
+    """`x · scale` in `dq_dtype`: the inverse of `quantize`, up to rounding.
 
     >>> import jax.numpy as jnp
     >>> float(dequantize(jnp.float8_e4m3fn(1.25), jnp.float32, jnp.float32(2)))
@@ -115,7 +115,7 @@ def compute_scale(amax: Array, scale: Array, fp8_max: Array | float, margin: int
 
     Args:
       amax: the largest magnitude that is expected.
-      scale: the scale that stays if `amax` is not a positive finite number.
+      scale: the scale that is kept if `amax` is not a positive finite number.
       fp8_max: the largest number of the 8-bit format.
       margin: how many powers of two to leave free.
 
@@ -252,7 +252,7 @@ def out_qdq(
       q_dtype: an 8-bit floating-point dtype.
       out: any shape.
       scale: [1], the gradient's scale; its own gradient is the new scale.
-      amax_history: [n], of the gradient; its own gradient is the new history.
+      amax_history: [n], the gradient's history; its own gradient is the new history.
 
     >>> import jax, jax.numpy as jnp
     >>> def f(x):
@@ -284,8 +284,8 @@ def in_q(
 ) -> tuple[Array, Array]:
     """`inp` in 8 bits, and the scale it was divided by.
 
-    The gradient with respect to `inp` is zero: `quantized_dot` takes `inp` itself and its 8-bit
-    form, and returns its gradient there.
+    The gradient with respect to `inp` is zero: `quantized_dot` takes `inp` itself as well as its
+    8-bit form, and returns the gradient for the argument `inp`.
 
     Args:
       compute_dtype: dtype of the division by the scale.

@@ -198,7 +198,7 @@ class _OfFlat:
 
     @property
     def draws(self) -> _OfFlat | None:
-        """What draws the array, without metadata; None if it isn't known (`module_core.draws`)."""
+        """Draws the array without metadata; None if that is unknown (`module_core.draws`)."""
         init = draws_of(self.init)
         return None if init is None else _OfFlat(init, self.flat)
 

@@ -1,6 +1,7 @@
 """The cells' arithmetic as pure functions of arrays: one step, or a whole sequence at once.
 
-A cell consists of affine maps; a step accepts any callables for them, a sequence needs `Affine`s.
+A cell consists of affine maps; a step accepts any callables for them, but a sequence needs
+`Affine`s.
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.layers_recurrent import functional

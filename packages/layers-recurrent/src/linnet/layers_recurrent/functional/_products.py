@@ -10,8 +10,9 @@ array element by element, which on a CPU takes half as long as the product (8.5 
 merges steps and batch itself, and copies whole rows, which is fast.
 
 The merged dimension starts with the batch: a batch that is split over devices stays one contiguous
-part of it. If it were merged after time, it would not, and every device would gather and compute
-all of it. With several batch dimensions, or on a mesh with explicit axes, nothing is merged.
+part of it. If the batch were merged after time, its parts would not be contiguous, and every device
+would gather and compute the whole batch. With several batch dimensions, or on a mesh with explicit
+axes, nothing is merged.
 
 The tangents of all blocks, and thus the gradients, are one product each, of kernels side by side
 (`together`): with 256 features, a GRU's gradient then takes a sixth less time, and 30% less
@@ -77,7 +78,7 @@ def side_by_side(arrays: Sequence[Array]) -> Array:
 
 
 def split(array: Array, widths: Sequence[int]) -> tuple[Array, ...]:
-    """The opposite of `side_by_side`."""
+    """The inverse of `side_by_side`."""
     if len(widths) == 1:
         return (array,)
     return tuple(lax.split(array, widths, axis=array.ndim - 1))

@@ -311,9 +311,9 @@ def _sum_of_tangents(
     dbiases: PyTree,
     group: Sequence[int],
 ) -> Array | None:
-    """The tangents of p + q, or of q for blocks that are apart, as far as known beforehand.
+    """The part of the tangents of p + q (of q for the blocks in `apart`) that is known beforehand.
 
-    That is all but the contribution of the previous step's tangent: [C, *batch, ΣW], or None.
+    It excludes the contribution of the previous step's tangent: [C, *batch, ΣW], or None.
     """
     of, dof, dbias = ([xs[block] for block in group] for xs in (kernels, dkernels, dbiases))
     dq = of_weights(hs, of, dof, dbias, dps[0].dtype)

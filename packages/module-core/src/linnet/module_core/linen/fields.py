@@ -1,8 +1,8 @@
 """Turns a module's class into a dataclass.
 
-The fields are those that the user annotates, in that order, then `parent` and `name`, which every
-module has and which are keyword-only, so that a subclass may add required fields. Everything about
-a class's fields is computed here, once.
+The fields are those that the user annotates, in the order of the annotations, then `parent` and
+`name`, which every module has and which are keyword-only, so that a subclass may add required
+fields. Everything about a class's fields is computed here, once.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
 
 
 def _restore_missing(field: dataclasses.Field[Any]) -> None:
-    """Makes a field have no default again where pickling its class by value has copied `MISSING`.
+    """Removes a field's default again if pickling its class by value has copied `MISSING`.
 
-    dataclasses compares by identity, so a subclass would take the copy for a default.
+    dataclasses compares by identity, so a subclass would mistake the copy for a default.
     """
     for name in ("default", "default_factory", "kw_only"):
         if type(getattr(field, name)) is type(dataclasses.MISSING):

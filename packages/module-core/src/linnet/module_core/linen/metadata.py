@@ -1,3 +1,3 @@
-"""Boxes around values, under the name that users know; see `linnet.module_core.boxes`."""
+"""Boxes around values, under the name that users import; see `linnet.module_core.boxes`."""
 
 from ..boxes import *  # noqa: F403

@@ -72,13 +72,13 @@ class Repeat(Module):
         function of the number of the layer in its step, 0 to k - 1. The layers' variables are in
         "block_0" to "block_{k-1}", [n / k, ...].
       remat: what the backward pass recomputes instead of keeping. The default recomputes what is
-        cheap, since a loop is faster with less to write, but keeps everything in layers
+        cheap, since a loop is faster if it stores less, but keeps everything in layers
         with loops or effects. False keeps everything, and True nothing. Otherwise, the name of a
-        policy ("nothing", "dots", "dots_no_batch", "everything": what is kept), or a policy of
-        `jax.checkpoint_policies`, including one that offloads values by name.
+        policy ("nothing", "dots", "dots_no_batch" or "everything", named for what is kept), or a
+        policy of `jax.checkpoint_policies`, including one that offloads values by name.
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
       names: the names of the modules of the loop whose keys the layers draw, with "{i}" for the
-        number of the layer. By default "layers_{i}" if the module's name is "layers", and
+        number of the layer. By default, "layers_{i}" if the module's name is "layers", and
         "Block_{i}" if it has an automatic one, with `i` continuing where other layers of the
         parent ended.
       draws: "loop", or "scan" for the keys of `nn.scan` with `split_rngs={True: True}`.
@@ -157,7 +157,7 @@ def _templates(block: PyTree, each: PyTree) -> tuple[tuple[Module, ...], int]:
 
 def _template(block: PyTree, j: int | None) -> Module:
     if isinstance(block, Module):
-        # Made where Repeat is made, it has become a child of the same parent.
+        # A block that was made where Repeat is made has become a child of the same parent.
         return block.clone(parent=None, name=None)
     if not callable(block):
         raise ArgumentTypeError(
@@ -319,7 +319,7 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTr
                 if not split:
                     assert block.scope is not None
                     block.scope._hash = _LayerHash(hashes[j::each], i)
-                    block.scope._above = block.scope._hash  # for a Repeat that is a layer itself
+                    block.scope._above = block.scope._hash  # for a Repeat that is itself a layer
                 args, kwargs = arguments_of(carried, (rest, named), arguments.which, sliced, j)
                 output: PyTree = block(*args, **kwargs)  # type: ignore[operator]
                 carried, extra = divide(output, carried, f"The layer {type(block).__name__}")

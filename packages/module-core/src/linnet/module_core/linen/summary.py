@@ -46,7 +46,7 @@ class Row:
         has the same path.
       counted_variables: `module_variables` and those of submodules that have no row.
       flops: FLOPs of the call; -1 if not requested, or not known.
-      vjp_flops: FLOPs of the call and its vector-Jacobian product; -1 likewise.
+      vjp_flops: FLOPs of the call and its vector-Jacobian product; -1 as for `flops`.
     """
 
     path: tuple[str, ...]
@@ -91,7 +91,7 @@ def tabulate(
     compute_vjp_flops: bool = False,
     **kwargs: object,
 ) -> Callable[..., str]:
-    """A function (*args, **kwargs) that returns a table of the call to `module` with them.
+    """A function (*args, **kwargs) that returns a table of the call `module(*args, **kwargs)`.
 
     The table has one row per module, in the order of calls: path, class, shapes of inputs and
     outputs, and for each collection the shapes of the module's variables with their elements and

@@ -33,7 +33,7 @@ class Variable(Generic[T]):
         """The value; set it to change the variable.
 
         Raises:
-          ModifyScopeVariableError: set while the collection is immutable.
+          ModifyScopeVariableError: the value is set while the collection is immutable.
         """
         stored = self.scope.get_variable(self.collection, self.name)
         return metadata.unbox(stored) if self.unbox else stored  # type: ignore[no-any-return]

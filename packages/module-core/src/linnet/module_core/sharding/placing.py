@@ -23,16 +23,16 @@ def place(tree: T, like: object) -> T:
         or any tree. In a program of several processes, all of them pass the same values; see
         `check_replicated`.
       like: a tree that has the same paths: arrays, `jax.ShapeDtypeStruct`s with shardings, or
-        shardings. It may have further paths, and be a tree of a different kind: values in a dict
+        shardings. It may have additional paths, and be a tree of a different kind: values in a dict
         can be laid out like those of an nnx state. Where it has no sharding, a value stays as it
         is.
 
     Returns:
-      `tree` with jax arrays; values keep their dtypes. What isn't an array stays as it is.
+      `tree` with jax arrays; values keep their dtypes. Anything that isn't an array is unchanged.
 
     Raises:
       ArgumentError: `like` has no counterpart for an array; or the counterpart's layout doesn't
-        divide the array, or is on an abstract mesh while no such mesh of devices is set.
+        divide the array, or is on an abstract mesh while no matching mesh of devices is set.
       ShapeError: the counterpart has a different shape.
 
     >>> import jax, numpy as np

@@ -53,8 +53,8 @@ def create_stepped_learning_rate_schedule(
     Args:
       base_learning_rate: the rate before the first change.
       steps_per_epoch: the number of steps per epoch.
-      lr_sched_steps: pairs of an epoch and the factor of the base rate that holds after it, in the
-        order of the epochs.
+      lr_sched_steps: pairs of an epoch and the factor by which the base rate is multiplied after
+        it, in the order of the epochs.
       warmup_length: the length of the warm-up in epochs.
     """
     boundaries = np.array([epoch for epoch, _ in lr_sched_steps]) * steps_per_epoch
@@ -74,7 +74,7 @@ def create_cosine_learning_rate_schedule(
     halfcos_epochs: float,
     warmup_length: float = 0.0,
 ) -> Schedule:
-    """A rate that falls to 0 along half a period of the cosine.
+    """A rate that falls to 0 over half a period of a cosine.
 
     Args:
       base_learning_rate: the rate at step 0, without a warm-up.

@@ -65,7 +65,7 @@ def own_copy(array: Numbers, dtype: np.dtype[Any]) -> Numbers:
     """A copy in memory that jax can use, with a different dtype."""
     copy = aligned(array.shape, dtype)
     if array.ndim == 2 and array.T.flags.c_contiguous:
-        # In tiles: copied row by row, a transposed matrix would be read from all over the memory.
+        # In tiles: copied row by row, a transposed matrix would be read from all over memory.
         for i in range(0, array.shape[0], _TILE):
             for j in range(0, array.shape[1], _TILE):
                 copy[i : i + _TILE, j : j + _TILE] = array[i : i + _TILE, j : j + _TILE]

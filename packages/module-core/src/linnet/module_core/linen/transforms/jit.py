@@ -144,7 +144,7 @@ class _Call:
 
 
 def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> object:
-    # Weak references to classes and to what is called, equal as long as their objects live: jax
+    # Weak references to classes and callables, which are equal as long as their objects live: jax
     # keeps keys longer than that, and a class that is made in a loop should be collected.
     frame = lift.frame
     modules = _Modules(lift)
@@ -214,7 +214,7 @@ _readers: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 
 
 def reads_name(cls: type) -> bool:
-    """Whether a method of a module's class reads the attribute `name` of something."""
+    """Whether a method of a module's class reads the attribute `name` of any object."""
     known = _readers.get(cls)
     if known is None:
         own = cls.__mro__[: cls.__mro__.index(Module)]

@@ -270,16 +270,16 @@ def find_constants(
     slices: object,
     name: Callable[[Any], str],
 ) -> PyTree:
-    """What `find(carry, slices of one step)` returns, which is the same for all steps.
+    """The result of `find(carry, slices of one step)`, which is the same for all steps.
 
-    It is found by one trace, without running a step.
+    One trace determines it, without running a step.
 
     Args:
       find: a function that runs a step.
       user: the user's function, which error messages name.
       carry: the first carry.
       slices: the inputs of one step.
-      name: the name of a value in messages, from its path in what `find` returns.
+      name: the name of a value in messages, from its path in the result of `find`.
 
     Raises:
       ArgumentError: a value depends on the inputs of a step.

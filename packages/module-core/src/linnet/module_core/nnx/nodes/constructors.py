@@ -1,7 +1,7 @@
 """Checks the keywords of a constructor, so that an error can suggest the right one.
 
-`__new__` calls it. Python binds the arguments of `__init__` later, and its error names only the
-wrong keyword.
+`__new__` calls `check_keywords`. Python binds the arguments of `__init__` later, and Python's error
+names only the wrong keyword.
 """
 
 from __future__ import annotations

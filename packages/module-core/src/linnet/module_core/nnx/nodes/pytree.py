@@ -1,7 +1,7 @@
 """`Pytree`: an object with an identity whose attributes form a tree.
 
-Modules, streams of random keys, optimizers and metrics are `Pytree`s. The slots of the class serve
-the core and never appear among the attributes: `_nnx_structure` is the cached structure of the
+Modules, streams of random keys, optimizers and metrics are `Pytree`s. The core uses the slots of
+the class, which never appear among the attributes: `_nnx_structure` is the cached structure of the
 object (see `snapshot`), and `_nnx_stamp` is the trace level at which it was made.
 
 Attributes are stored in `__dict__` and read without overhead. Assigning one checks the trace level

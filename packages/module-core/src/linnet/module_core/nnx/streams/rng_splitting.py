@@ -128,8 +128,8 @@ def split_rngs(
       splits: number of keys, or shape of the array of keys.
       only: which streams to split, by tag, path or variable; all by default.
       squeeze: drops the new axis again; for `splits=1`.
-      graph: False only draws one key from each stream, and returns a copy of `node` whose streams
-        are split.
+      graph: if False, draws only one key from each stream, and returns a copy of `node` whose
+        streams are split.
       graph_updates: False does the same.
 
     Returns:
@@ -204,8 +204,8 @@ def fork_rngs(
       split: number of keys (or shape of the array of keys) to split the next key into; None doesn't
         split it. A mapping of filters sets this by stream; streams that pass no filter are
         unchanged.
-      graph: False only draws one key from each stream, and returns a copy of `node` whose streams
-        are forked.
+      graph: if False, draws only one key from each stream, and returns a copy of `node` whose
+        streams are forked.
       graph_updates: False does the same.
 
     Returns:
@@ -283,7 +283,7 @@ def draw_from(path: Path, stream: RngStream) -> Array:
 
 
 def copy_with(node: N, rules: list[Rule], graph: bool | None) -> N:
-    """Copies an object, and replaces each stream as the first rule that it matches says."""
+    """Copies an object, and replaces each stream according to the first rule that it matches."""
 
     def replaced(path: Path, value: object) -> object:
         if not isinstance(value, RngStream):

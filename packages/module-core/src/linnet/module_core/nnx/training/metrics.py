@@ -290,7 +290,7 @@ class MultiMetric(Metric):
 
         Args:
           mask: a mask for all metrics, or a dict of masks by metric name.
-          **updates: passed to every metric, which uses the arguments that it knows.
+          **updates: passed to every metric, which uses the arguments that it needs.
 
         Raises:
           ArgumentError: the dict has a mask for a metric that doesn't exist.

@@ -47,7 +47,7 @@ class Modes:
         self.tree = not self.structure
 
     def check(self, arguments: object, name: str) -> None:
-        """Checks that with `graph=False` the arguments share no objects."""
+        """Checks that, with `graph=False`, the arguments share no objects."""
         if self.graph:
             return
         nodes = [x for x in jax.tree_util.tree_leaves(arguments, is_leaf=is_node) if is_node(x)]
