@@ -305,7 +305,7 @@ class Rotary:
       fraction: the part of the features of a head that is rotated, within (0, 1].
       interleaved: pairs are neighbors; otherwise a feature of the first half and one of the second.
       scaling: for texts longer than those in training: `LinearScaling`, `NTKScaling`,
-        `Llama3Scaling`, `YaRNScaling` or `LongRoPEScaling`; None for none.
+        `Llama3Scaling`, `YaRNScaling` or `LongRoPEScaling`; None for no scaling.
 
     Raises:
       ArgumentError: `base` or `fraction` is outside its range.
