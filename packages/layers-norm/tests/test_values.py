@@ -300,7 +300,7 @@ def test_statistics_of_half_precision_are_taken_in_float32():
     ours = run(functional.layer_norm, x, use_fast_variance=False)
     assert ours.dtype == jnp.float16
     np.testing.assert_allclose(np.float64(ours), expected, rtol=2e-3, atol=2e-3)
-    # In float16 a square above 65504 is infinite.
+    # In float16, a square above 65504 is infinite.
     narrow = run(functional.layer_norm, x, force_float32_reductions=False)
     assert not np.isclose(np.float64(narrow), expected, atol=0.1).all()
 

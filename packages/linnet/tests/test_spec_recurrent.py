@@ -50,7 +50,7 @@ def test_shapes_of_sequences():
     assert run(nn.RNN(nn.LSTMCell(6), time_major=True), 7, 2, 3) == (7, 2, 6)
     images = nn.RNN(nn.ConvLSTMCell(6, kernel_size=(3, 3)))
     assert run(images, 2, 7, 5, 4, 3) == (2, 7, 5, 4, 6)
-    # With the carry after the last step, which has no time axis.
+    # With the carry after the last step; the carry has no time axis.
     carry, y = run(nn.RNN(nn.LSTMCell(6), return_carry=True), 2, 7, 3)
     assert (carry, y) == (((2, 6), (2, 6)), (2, 7, 6))
     # The defaults of the scan may be written out.

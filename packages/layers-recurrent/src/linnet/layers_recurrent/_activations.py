@@ -1,4 +1,4 @@
-"""Which activation functions the sequence functions support."""
+"""The activation functions that the sequence functions support."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def layout_of(x: object) -> NamedSharding | None:
         return None
     if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
         # The mesh of an array has devices, but the mesh of its type has none: outside a trace
-        # and without a mesh that is set, only the former works.
+        # and without a mesh that is set, only the mesh of the array works.
         sharding = NamedSharding(x.sharding.mesh, sharding.spec)  # type: ignore[attr-defined]
     layout: NamedSharding = sharding
     return layout

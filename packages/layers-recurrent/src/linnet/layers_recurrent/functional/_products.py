@@ -5,7 +5,7 @@ The gradient of a kernel sums over the steps and the batch:
     dW = Σ_{c, b} h_{c, b}ᵀ · dq_{c, b}
 
 XLA contracts a single dimension without copying. To contract two, it first transposes the wider
-array element by element, which on a CPU takes half as long as the product (8.5 ms instead of
+array element by element; on a CPU, this takes half as long as the product (8.5 ms instead of
 5.7 ms for an LSTM with 256 features). The tangent, whose transpose is the gradient, therefore
 merges steps and batch itself, and copies whole rows, which is fast.
 

@@ -362,7 +362,7 @@ def map_axes(move: Callable[[Any, Any], Any], axes: object, sliced: object) -> o
 
 
 def one_slice(x: jax.Array) -> object:
-    # For arrays the shape suffices; a key's kind is not part of its shape, so a real key is used.
+    # For arrays, the shape suffices; a key's kind is not part of its shape, so a real key is used.
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return x[0]
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
