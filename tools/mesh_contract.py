@@ -72,7 +72,7 @@ def failures(linen: Path, nnx: Path) -> list[str]:
 
 
 def table_of(test_module: Path) -> list[Any]:
-    """The rows of a test module, loaded as a member of the package that its folder is."""
+    """The rows of a test module, loaded as a member of the package formed by its folder."""
     package = types.ModuleType("under_test")
     package.__path__ = [str(test_module.parent)]
     sys.modules[package.__name__] = package
@@ -226,7 +226,7 @@ class Check:
                 yield f"out_sharding={spec} gives an output that is split by {found.sharding.spec}"
 
     def _as_by_hand(self, values: Any, inputs: Any, explicit: bool) -> Iterator[str]:
-        """Whether outputs are split as those of the formula."""
+        """Whether outputs are split like those of the formula."""
         import jax
 
         def ours(values: Any, inputs: Any) -> Any:
@@ -285,8 +285,8 @@ class Check:
 
     @functools.cache  # noqa: B019  (a check lives as long as its row is looked at)
     def _of_an_eighth(self) -> float:
-        # XLA fuses a smaller program differently, and may compute cheap terms twice: in doubt, a
-        # device is compared with one that has nothing but its part.
+        # XLA fuses a smaller program differently, and may compute cheap terms twice: in such
+        # cases, a device is compared with a single device that computes only that part.
         import jax
 
         part = jax.tree.map(

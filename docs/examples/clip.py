@@ -153,7 +153,7 @@ class Text(nnx.Module):
         x = self.norm(self.layers(x, is_causal=self.is_clip))
         if not self.is_clip:
             return self.projection(x[:, -1])
-        # Where the text ends. The first models say 2, and their last token has the largest number.
+        # The text's end. Early configs give 2, although the last token has the largest id.
         ends = tokens if self.end == 2 else tokens == self.end
         at = ends.argmax(-1)
         return self.projection(jnp.take_along_axis(x, at[:, None, None], axis=1)[:, 0])

@@ -4,8 +4,8 @@
 
 The layer is that of Mixtral (arXiv:2401.04088): gated experts, weighted by the softmax over those
 that were chosen. Tokens are sorted by expert, and `jax.lax.ragged_dot` multiplies each group by its
-own matrix, so that no token is dropped and no expert computes more than its own. A separate loss
-keeps the experts equally busy (arXiv:2101.03961).
+own matrix, so that no token is dropped and no expert processes tokens other than its own. A
+separate loss keeps the experts equally busy (arXiv:2101.03961).
 
 The tokens are of eight kinds, each with its own function of 16 numbers that has to be learned; the
 model doesn't see the kind. It is compared with a dense layer that does as much work per token. The
@@ -64,7 +64,7 @@ class MixtureOfExperts(nnx.Module):
         gate = jax.lax.ragged_dot(rows, self.gate[...], sizes)
         hidden = nnx.silu(gate) * jax.lax.ragged_dot(rows, self.up[...], sizes)
         y = jax.lax.ragged_dot(hidden, self.down[...], sizes)  # [N·K, W]
-        y = y[jnp.argsort(order)].reshape(*experts.shape, -1)  # [N, K, W], as the tokens were
+        y = y[jnp.argsort(order)].reshape(*experts.shape, -1)  # [N, K, W], in the original order
         busy = sizes / flat.size  # each expert's share of the work
         balance = self.experts * jnp.sum(busy * probabilities.mean(0))
         return jnp.sum(y * weights[..., None].astype(y.dtype), axis=1), balance
@@ -82,7 +82,7 @@ class Dense(nnx.Module):
 
 
 def slowly(layer: MixtureOfExperts, x: jax.Array) -> np.ndarray:
-    """What the layer computes, one token and one expert after the other."""
+    """The layer's result, computed one token and one expert at a time."""
     experts, weights, _ = layer.route(x)
     y = np.zeros(x.shape)
     for n, token in enumerate(x):

@@ -17,7 +17,7 @@ def print_size(model: nnx.Module, name: str, note: str = "") -> None:
 
 
 def expected_of(folder: Path) -> Mapping[str, np.ndarray]:
-    """What PyTorch computed, by name: `in.` and `out.` arrays; empty if the folder has none."""
+    """PyTorch's arrays, by name: `in.` and `out.` arrays; empty if the folder has none."""
     file = folder / "expected.npz"
     return np.load(file) if file.exists() else {}
 

@@ -1,4 +1,4 @@
-"""The table, and the same as JSON.
+"""The table of results, and the same results as JSON.
 
 The JSON contains the environment but not the date, so two files differ only in their figures.
 """

@@ -1,7 +1,7 @@
 """nnx recurrence: parameters, single steps and streams bit for bit; sequences up to rounding.
 
-Linnet computes a sequence as a whole, and Flax step by step: those agree up to rounding, as they
-do in linen (`test_recurrent`). A user-defined cell runs step by step in both.
+Linnet computes a sequence as a whole, and Flax step by step: the results agree up to rounding, as
+they do in linen (`test_recurrent`). A user-defined cell runs step by step in both.
 """
 
 import functools
@@ -48,7 +48,7 @@ def state_of(library, module):
 
 
 def cells(name, **options):
-    """The cell in both libraries, and the streams that it was made from."""
+    """The cell in both libraries, and the streams that it was made with."""
     streams = [library.Rngs(7, carry=3) for library, _ in BOTH]
     made = [
         getattr(package, name)(D, H, bias_init=normal, rngs=rngs, **options)

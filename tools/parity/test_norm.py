@@ -4,8 +4,8 @@ Each case is a norm built the same way from both libraries. Variables, outputs a
 are compared bit by bit: eager with eager and jitted with jitted, since fusion changes rounding.
 Gradients are compared up to rounding.
 
-Where Linnet is meant to differ, the last section says how: there Flax's numbers are NaN, weighted
-wrongly, or rounded to half precision along the way.
+The last section covers the cases in which Linnet is meant to differ, because Flax's numbers are
+NaN, weighted wrongly, or rounded to half precision along the way.
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ def test_a_wrapped_layer_at_the_top():
         )
 
 
-# What is meant to differ.
+# Intended differences.
 
 
 def test_a_row_that_is_all_padding_has_numbers():
@@ -391,7 +391,7 @@ def test_norms_of_complex_weights_are_lengths():
 
 
 def test_weight_norm_normalizes_parameters_alone():
-    """Flax takes a wrapped BatchNorm's running averages for weights, and cannot update them."""
+    """Flax mistakes a wrapped BatchNorm's running averages for weights, and cannot update them."""
 
     def model(nn):
         return nn.WeightNorm(nn.BatchNorm(use_running_average=False), variable_filter=None)

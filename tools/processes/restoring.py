@@ -1,4 +1,4 @@
-"""Training continues from a checkpoint in another group and on another mesh, with equal losses.
+"""Training continues from a checkpoint in another group and on another mesh, with the same losses.
 
 `saving.py` has saved a model of each style, and `saving_forever.py` several until it was killed.
 test_processes.py runs these tests.

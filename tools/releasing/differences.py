@@ -46,11 +46,11 @@ class Difference:
 
 
 def breaks(old: Surface, new: Surface) -> list[Difference]:
-    """What `old` offers its users and `new` does not."""
+    """Everything that `old` offers its users and `new` does not."""
     found: dict[tuple[str, str], Difference] = {}
     compared: set[tuple[str, str]] = set()
     gone: list[str] = []
-    # The shortest name first: of several names of one thing, it is the one to report.
+    # The shortest name first: if one thing has several names, the shortest is reported.
     for name in sorted(old.offered, key=lambda n: (n.count("."), n)):
         before, after = old.offered[name], new.find(name, anywhere=name in old.used)
         if after is None and before is not None:
@@ -68,7 +68,7 @@ def breaks(old: Surface, new: Surface) -> list[Difference]:
 
 
 def additions(old: Surface, new: Surface) -> list[Difference]:
-    """What `new` offers its users and `old` did not."""
+    """Everything that `new` offers its users and `old` did not."""
     return [Difference(d.name, "is new", d.place) for d in breaks(new, old) if d.gone]
 
 

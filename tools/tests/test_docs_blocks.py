@@ -2,8 +2,8 @@
 
 The blocks of a page run one after another, in one namespace. What a statement prints is written
 as a comment after it, at the end of its last line or in the lines below. For the statements of a
-block without such a comment, it is in a block of plain text after that block, at most one line ("It
-prints") further down.
+block without such a comment, the output is in a block of plain text after that block, at most one
+line ("It prints") further down.
 
     print(x.shape)  # (2, 3)
 
@@ -54,7 +54,7 @@ PLAIN = re.compile(r"\s*(?:^[^#`|\n]+\n\n)?^```(?:text)?\n(.*?)^```$", re.M | re
 OPENING = re.compile(r"^\s*(```|~~~)[ \t]*\{?\.?(python|py|pycon)\b.*$", re.M | re.I)
 ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 
-# Pages that compare bits. On others numbers are rounded, so they compile quickly.
+# Pages that compare bits. On other pages, numbers are rounded, so they compile quickly.
 OF_BITS = ["docs/design/bit_identical.md", "docs/design/rng_derivation.md"]
 
 # What only some sessions install: `tests` where everything is tested, on the newest jax.
@@ -128,7 +128,7 @@ PAGES = [
 
 @pytest.fixture
 def module():
-    """Where a page's names live; classes look their module up by its name."""
+    """The module with a page's names; classes look their module up by its name."""
     module = ModuleType("page")
     sys.modules["page"] = module
     yield module
@@ -144,7 +144,7 @@ def test_no_block_is_overlooked(file):
 
 
 @pytest.mark.parametrize(("page", "reader"), PAGES)
-# A warning of Keras versions from before numpy 2, about copies of arrays.
+# A warning from Keras versions older than numpy 2, about copies of arrays.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_page(page, reader, module, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where Keras writes when it is imported

@@ -103,7 +103,7 @@ class StatefulBlock(nnx.Module):
 
 @cache
 def names():
-    """What the tables take for granted, in both columns."""
+    """The names that the tables assume, in both columns."""
     x = jnp.ones((2, 4))
     modules = {
         "nn": nn,

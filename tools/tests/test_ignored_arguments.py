@@ -1,8 +1,9 @@
 """Arguments that have no effect: each is passed to `accepted`, whose table says why.
 
 An argument counts if a docstring describes it: of the function, or of the class whose `__init__`
-takes it. Those that only an interface asks for, such as the path that each filter gets, are
-described there. The rules of a function's derivative may read what it doesn't.
+takes it. Arguments that only an interface requires, such as the path that each filter gets,
+are described in the interface. The rules of a function's derivative may read arguments that the
+function itself doesn't.
 """
 
 import ast

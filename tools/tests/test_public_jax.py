@@ -37,7 +37,7 @@ def private_names(source):
 
 
 def bindings(tree):
-    """What names of jax and NumPy stand for: `jnp` for `jax.numpy`."""
+    """The modules that local names of jax and NumPy refer to: `jnp` for `jax.numpy`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

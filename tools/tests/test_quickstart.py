@@ -1,4 +1,4 @@
-"""The quickstart as a user meets it: what it writes, a second run, Ctrl-C in the middle."""
+"""The quickstart as a user experiences it: what it writes, a second run, Ctrl-C in the middle."""
 
 import importlib.util
 import os

@@ -91,7 +91,7 @@ EXCEPTIONS = {
 }
 
 
-# What surrounds the words of a line: indentation, the sign of a comment, the quotes of a string.
+# The characters around the words of a line: indentation, comment sign, quotes of a string.
 EDGES = re.compile(r"""^\s*(?:# |[rbf]*["'](?!["']))?|\s*["']?\s*$""")
 
 
@@ -102,7 +102,7 @@ def flowing(text):
 
 
 def names_of_tests(text):
-    """The name of each test in the words that it is made of, and its line."""
+    """The name of each test, split into words, and its line."""
     for match in re.finditer(r"^ *def (test_\w+)", text, re.MULTILINE):
         yield text.count("\n", 0, match.start()) + 1, match[1].replace("_", " ")
 

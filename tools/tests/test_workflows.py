@@ -144,7 +144,7 @@ def test_checkouts_keep_no_credentials():
 
 
 def test_nothing_is_put_into_a_script():
-    """A value reaches a script as a variable: GitHub would paste it in, whatever it holds."""
+    """Values reach a script as environment variables: GitHub would paste them in as they are."""
     assert all("${{" not in step.get("run", "") for _, step in steps())
 
 
@@ -163,7 +163,7 @@ def test_nox_comes_from_its_group():
 
 
 def outputs(workflow, folder):
-    """What the first job of a workflow tells the others, on this machine."""
+    """The outputs that the first job of a workflow passes to the others, on this machine."""
     (script,) = [s["run"] for s in WORKFLOWS[workflow]["jobs"]["list"]["steps"] if "run" in s]
     python = folder / "python3"
     python.symlink_to(sys.executable)

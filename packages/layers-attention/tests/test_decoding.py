@@ -51,7 +51,7 @@ def layers(ring=False, dtype=None, per_row=True, **fields):
 
 
 def decode(step, cache, x, prompts):
-    """Outputs of each token, [ROWS, LENGTH, C]: padded prompts in one call, then one by one."""
+    """Outputs of each token, [ROWS, LENGTH, C]: padded prompts in one call, then token by token."""
     lengths = jnp.asarray(prompts)
     index = np.arange(PROMPT)
     padded = jnp.where((index < lengths[:, None])[..., None], x[:, :PROMPT], 100.0)
@@ -176,7 +176,7 @@ def test_positions_replace_those_that_follow_the_cached_ones():
 
 
 def test_packed_texts_are_what_they_are_alone():
-    """Two texts in one row, with positions that start again, against each text on its own."""
+    """Two texts in one row, with positions that restart, against each text on its own."""
     layer = linen.MultiHeadAttention(2, rotary=Rotary(base=20.0), window=4)
     params = jax.jit(layer.init)(jax.random.key(0), X)
     segments = jnp.repeat(jnp.array([0, 1]), jnp.array([5, 7]), total_repeat_length=LENGTH)

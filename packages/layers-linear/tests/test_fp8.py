@@ -75,7 +75,7 @@ def test_rounding_is_that_of_the_format(dtype):
     ours = rounding.qdq(jnp.asarray(x), dtype, jnp.array([scale]), jnp.float32)
     expected = through(x / scale, dtype, 1.0) * scale
     same = np.isclose(ours, expected, rtol=1e-6, atol=0)
-    # jax 0.6 converts by way of 16 bits, which rounds a number next to a tie to the tie.
+    # jax 0.6 converts via 16 bits, which rounds a number next to a tie to the tie.
     assert same.mean() > 0.995
     bits, least, _ = FORMATS[jnp.dtype(dtype).name]
     near(ours, expected, rtol=2.0**-bits, atol=2.0 ** (least - bits) * scale * 1.001)

@@ -1,4 +1,4 @@
-"""Each layer's numbers against its formula, written again in float64 NumPy loops."""
+"""Each layer's numbers against its formula, reimplemented as float64 NumPy loops."""
 
 import functools
 import itertools
@@ -187,7 +187,7 @@ def test_conv_local_has_a_kernel_for_each_position(padding):
 
 
 def scattered(x, kernel, strides):
-    """Each input adds its multiple of the kernel at `stride` times its own place."""
+    """Each input adds its multiple of the kernel at `stride` times its own position."""
     window = kernel.shape[:-2]
     size = [(n - 1) * s + k for n, s, k in zip(x.shape[1:-1], strides, window, strict=True)]
     y = np.zeros((x.shape[0], *size, kernel.shape[-1]))

@@ -1,6 +1,6 @@
-"""The cells and layers again, in NumPy and float64: loops over steps and sequences.
+"""The cells and layers, reimplemented in float64 NumPy as loops over steps and sequences.
 
-Written from the papers' formulas, with the parameters of a cell as a dict: that of its module.
+They follow the papers' formulas; a cell's parameters are a dict, as in its module.
 """
 
 import numpy as np
@@ -78,7 +78,7 @@ def entries(carry):
 
 
 def run(step, params, carry, xs, *, lengths=None, reverse=False, keep_order=False):
-    """One sequence after the other, xs [B, T, ...]: the last carry's entries, and the outputs.
+    """Runs the sequences xs [B, T, ...] one by one; returns the last carry's entries and outputs.
 
     Outputs after a sequence's end are NaN: they are unspecified.
     """

@@ -1,7 +1,7 @@
 """Layers on a mesh whose axes are explicit, which test_sharded_training.py runs.
 
-What each layer does with a split batch is a contract over the tables of layers. These tests are
-about parameters that are split as well, and about user-defined functions and cells.
+A contract over the tables of layers covers a split batch. These tests cover parameters that are
+split as well, and user-defined functions and cells.
 """
 
 import re
@@ -138,7 +138,7 @@ def test_attention_with_split_heads(mesh):
 
 
 class Average(nn.RNNCellBase):
-    """A cell of a user's own, whose carry begins whole."""
+    """A user-defined cell, whose carry is not split at the beginning."""
 
     def __call__(self, carry, x):
         total, steps = carry

@@ -118,7 +118,7 @@ def test_out_shardings_say_which_mesh_it_is_where_none_is_set(kind):
     doubled = nnx.jit(lambda p: p[...] * 2, out_shardings=wanted)(nnx.Param(jnp.ones((8, 4))))
     assert doubled.sharding.is_equivalent_to(wanted, 2)
     assert np.array_equal(doubled, np.full((8, 4), 2))
-    # Inside a program that knows no mesh either, and of a module that the function leaves alone.
+    # Also inside a program without a mesh, and for a module that the function doesn't change.
     inside = jax.jit(lambda x: nnx.jit(lambda x: x * 2, out_shardings=wanted)(x))
     assert inside(jnp.ones((8, 4))).sharding.is_equivalent_to(wanted, 2)
     param = nnx.Param(jnp.ones((8, 4)))

@@ -32,7 +32,7 @@ class Dense(linen.Module):
 
 
 class Model(linen.Module):
-    """Two linen layers, and a statistic if it is counted."""
+    """Two linen layers, and a statistic if `counted` is True."""
 
     sizes: tuple[int, int] = (3, 3)
     counted: bool = False

@@ -5,7 +5,7 @@ variables, plain lists, dicts and tuples, static attributes, raw arrays, what it
 outside or inside a function under `nnx.jit`, and then both are inspected. The same is done to a
 plain copy without jit. After each step, values, structure and sharing are equal.
 
-LINNET_HISTORIES sets their number in each test; each compiles programs of its own.
+LINNET_HISTORIES sets the number of histories in each test; each history compiles its own programs.
 """
 
 import os

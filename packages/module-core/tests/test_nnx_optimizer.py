@@ -101,7 +101,7 @@ def test_filters_leave_the_rest_alone():
     model = Model()
     optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.LoRAParam)
     before = values(model)
-    optimizer.update(model, gradient(model))  # a gradient of more than is optimized
+    optimizer.update(model, gradient(model))  # a gradient for more than is optimized
     after = values(model)
     assert [k for k in before if np.any(before[k] != after[k])] == ["low"]
     both = nnx.Optimizer(model, optax.sgd(0.1), wrt=[nnx.LoRAParam, nnx.PathContains("layers")])

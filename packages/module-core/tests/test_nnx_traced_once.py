@@ -1,4 +1,4 @@
-"""What jax traces once for one structure, nnx traces once, too: jit, scan and remat.
+"""If jax traces a function once for one structure, nnx does, too: jit, scan and remat.
 
 Loops and branches take their functions on every call, and are traced on every call.
 """

@@ -2,7 +2,7 @@
 
 They are made abstractly, with `jax.eval_shape` of a new function each time, and eagerly. Both are
 measured warm: jax has seen the shapes and compiled the eager operations. The input is one example
-of 16 tokens, as usual for initialization; with a large batch the forward pass would dominate.
+of 16 tokens, as usual for initialization; with a large batch, the forward pass would dominate.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 #   "brax/training/agents/sac/checkpoint_test.py",
 # ]
 # ///
-"""PPO and SAC from brax, for a few steps in an environment of its own that compiles quickly."""
+"""PPO and SAC from brax, for a few steps in an environment, defined here, that compiles quickly."""
 
 import functools
 

@@ -133,5 +133,5 @@ def known(finding: Finding) -> str:
 
 
 def shell(text: str) -> str:
-    """The text within single quotes of a shell."""
+    """The text, escaped for single quotes in a shell."""
     return text.replace("'", "'\\''")

@@ -41,7 +41,7 @@ def sorter() -> keras.Model:
 
 
 def main() -> None:
-    """Fits, saves and loads the model, and prints the share of digits in their place."""
+    """Fits, saves and loads the model, and prints the share of digits in the right place."""
     keras.utils.set_random_seed(0)
     model = sorter()
     model.compile(

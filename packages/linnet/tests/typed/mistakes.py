@@ -81,7 +81,7 @@ net.layer.kernl  # bad
 Block(3)("x")  # bad
 text: str = net(x)  # bad
 
-# Transforms keep the signature, and know their options.
+# Transforms keep the signature, and their options are checked.
 predict(3, x)  # bad
 predict(net)  # bad
 repeated(net, times="twice")  # bad

@@ -3,13 +3,13 @@
 Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
 
 Three quarters of the time that XLA takes to compile a draw for a CPU goes into JAX's generator,
-which is a loop there. Here its 20 rounds are written out: they compile in a quarter of the time and
-run in half the time. They are integer arithmetic, so the bits are those of JAX. Everything else is
-still JAX's code: its functions draw with a key of this generator. A barrier separates the bits from
-the operations on them, so that XLA compiles that part as it does with JAX's generator, with the
-same rounding.
+which is a loop on CPUs. In this file, its 20 rounds are written out: they compile in a quarter of
+the time and run in half the time. They are integer arithmetic, so the bits are those of JAX.
+Everything else is still JAX's code: its functions draw with a key of this generator. A barrier
+separates the bits from the operations on them, so that XLA compiles that part as it does with JAX's
+generator, with the same rounding.
 
-On accelerators, JAX's own generator is already quick. A program that is being traced has both
+On accelerators, JAX's own generator is already quick. A traced program contains both
 (`jax.lax.platform_dependent`); the one for its platform is compiled.
 """
 
@@ -50,7 +50,7 @@ def is_quicker(key: Any, shape: tuple[Any, ...]) -> bool:
 
 
 def may_be_quicker(key: Any, shape: tuple[Any, ...]) -> bool:
-    """The same for a traced key, in a program that will probably run on one CPU."""
+    """Whether the same holds for a traced key, in a program that will probably run on one CPU."""
     return (
         _can_be_written_out(key, shape)
         and jax.default_backend() == "cpu"
@@ -87,7 +87,7 @@ def _outermost() -> object:
 
 
 def with_rounds_written_out(key: Any) -> Any:
-    """The same key, of the generator in this file."""
+    """The same key, for the generator in this file."""
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_generator())
 
 
@@ -116,7 +116,7 @@ def _random_bits(key: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Arra
 
 
 def _numbers(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Two uint32 [*shape]: each flat position, encrypted."""
+    """Two uint32 arrays [*shape]: each flat position, encrypted."""
     position = jax.lax.iota(np.uint32, math.prod(shape)).reshape(shape)
     return _encrypted(key, jnp.zeros_like(position), position)
 

@@ -13,7 +13,7 @@ C = TypeVar("C")
 
 
 def checked_cell(cell: object, base: type[C], arguments: str, example: str) -> C:
-    """Checks that a cell can run over a sequence: it is callable and knows its feature dimensions.
+    """Checks that a cell can run over a sequence: it is callable and has `num_feature_axes`.
 
     Args:
       cell: the user's argument.
@@ -22,7 +22,7 @@ def checked_cell(cell: object, base: type[C], arguments: str, example: str) -> C
       example: code that makes a cell, for the hint.
 
     Raises:
-      ArgumentTypeError: it is not a cell.
+      ArgumentTypeError: `cell` is not a cell.
     """
     if isinstance(cell, base):
         return cell
@@ -77,9 +77,9 @@ def does_sequences(cls: type) -> bool:
 
 
 def known_unroll(unroll: int, steps: object) -> int:
-    """How many steps one iteration of a loop takes.
+    """The number of steps in one iteration of a loop.
 
-    The number of steps of an exported program may be unknown: then it may be smaller than
-    `unroll`, or not a multiple of it, and an iteration takes one step.
+    In an exported program, the total number of steps may be unknown. As it may then be smaller
+    than `unroll`, or not a multiple of it, each iteration takes one step.
     """
     return unroll if isinstance(steps, int) else 1

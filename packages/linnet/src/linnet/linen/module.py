@@ -1,4 +1,4 @@
-"""`Module` and what belongs to it."""
+"""`Module` and related names."""
 
 from linnet.module_core.linen import (
     CollectionFilter,

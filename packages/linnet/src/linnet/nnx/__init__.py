@@ -1,6 +1,6 @@
 """Neural networks as stateful modules: everything that nnx has, under one name.
 
-This package holds nothing of its own; each name is defined in the package that its module names.
+This package defines nothing itself: the `__module__` of each name gives the package that does.
 The core is loaded immediately, layers and namespaces (`nnx.graph`, `nnx.nn`) on first use.
 
 >>> import jax.numpy as jnp

@@ -53,7 +53,7 @@ def is_tracing() -> bool:
 
 
 def is_alive(state: object) -> bool:
-    """Whether anything still refers to the trace that `state` identifies, or to a value of it.
+    """Whether anything still refers to the trace that `state` identifies, or to one of its values.
 
     `state` is a value of `trace_state`.
     """
@@ -120,7 +120,7 @@ def set_mesh(mesh: jax.sharding.Mesh) -> contextlib.AbstractContextManager[objec
 
 
 def name_of_set_mesh() -> str:
-    """What sets a mesh, for messages."""
+    """The name of the function that sets a mesh, for messages."""
     # In jax since 0.7. Can be removed with jax 0.6.
     return "jax.set_mesh" if hasattr(jax, "set_mesh") else "jax.sharding.use_mesh"
 

@@ -1,11 +1,11 @@
 """Loads names of a module when they are first used (PEP 562).
 
-A module that re-exports names of other packages declares these at run time by
+A module that re-exports names from other packages declares these at run time with
 
     __getattr__, __dir__ = names_on_demand(__name__, packages=[...], homes={...})
 
-and for type checkers by `from ... import *` under `TYPE_CHECKING`. If the module is a package, its
-own modules are included. Names are cached in the module after the first lookup.
+and for type checkers with `from ... import *` under `TYPE_CHECKING`. If the module is a package,
+its own modules are included. Names are cached in the module after the first lookup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def names_on_demand(
 
     Args:
       module: the name of the module, often a package.
-      packages: packages whose public names, except modules, it re-exports; tried in this order.
+      packages: packages whose public names, except modules, are re-exported; tried in this order.
       homes: the location of other names: a module (".nn.linear"), or a module and the name in it
         ("linnet.initializers:Initializer").
       elsewhere: a module whose `NAMES` say what to write for names of other libraries. It is loaded

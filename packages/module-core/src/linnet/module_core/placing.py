@@ -58,7 +58,7 @@ def laid_out(x: Any, layout: Sharding) -> jax.Array:
         return _cut(np.asarray(x), layout)
     data = np.asarray(jax.random.key_data(x))
     impl = jax.random.key_impl(x)
-    # A key's numbers are along further axes, which are not split.
+    # A key's numbers are along additional axes, which are not split.
     spec = layout.spec if isinstance(layout, NamedSharding) else None
     if spec is None:
         raise ValueError("keys need a NamedSharding")

@@ -1,11 +1,11 @@
 """The hook: `import flax.linen` gives the module `linnet.flax.linen`, and so on for every module.
 
-A finder at the front of `sys.meta_path` answers for `flax` and the modules below it. It creates
+A finder at the front of `sys.meta_path` handles `flax` and the modules below it. It creates
 nothing: the entry of `flax.linen` in `sys.modules` becomes the module `linnet.flax.linen` itself,
 so there is one set of classes, and whatever is pickled under either name loads under the other. The
-finder also answers for the metadata of a distribution named `flax`, so Flax need not be installed.
+finder also provides the metadata of a distribution named `flax`, so Flax need not be installed.
 
-The module is imported whenever Python starts with `LINNET_FLAX=1`. It therefore uses little of the
+This module is imported whenever Python starts with `LINNET_FLAX=1`. It therefore uses little of the
 standard library and loads nothing else until a program asks for it.
 """
 
@@ -53,7 +53,7 @@ class Finder:
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """The import system's own module will do: it is replaced when it is executed."""
+        """Returns None: the import system's own module is replaced when it is executed."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Replaces the new module with Linnet's."""
@@ -133,7 +133,7 @@ def _spec(name: str) -> ModuleSpec | None:
 
 
 def _watched(name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
-    """What the other finders say about a module of Linnet's tree, which is served once loaded.
+    """The other finders' spec of a module of Linnet's tree, which is registered once loaded.
 
     A program also reaches modules without importing them by name: `import flax; flax.linen.Dense`.
     """
@@ -153,7 +153,7 @@ def _execute(run: Callable[[ModuleType], None], module: ModuleType) -> None:
 
 
 def _serve(name: str, module: ModuleType) -> None:
-    """Enters a module of Linnet's tree under its name in Flax."""
+    """Registers a module of Linnet's tree under its name in Flax."""
     name = name.removeprefix("linnet.")
     if name.split(".")[1:2] == ["running"] or name == "flax.__main__":
         return

@@ -82,7 +82,7 @@ class _Loader:
     """Loads a module each of whose names is a placeholder."""
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """The import system's own module will do."""
+        """Returns None: the import system creates the module."""
 
     def exec_module(self, module: ModuleType) -> None:
         used.add(module.__name__)

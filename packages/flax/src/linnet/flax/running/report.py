@@ -1,4 +1,4 @@
-"""What `--report` shows when a program ends: the names of Flax that it used, and where time went.
+"""The report of `--report` when a program ends: the names of Flax it used, and where time went.
 
 Names are recorded by the modules themselves: while a report is made, each module of the tree has a
 class whose attribute access notes the name, if the access comes from outside Linnet.
@@ -38,7 +38,7 @@ EVENTS = {
 
 
 class Interval(NamedTuple):
-    """A piece of time: when it began, its kind, and its seconds without those inside it."""
+    """An interval of time: when it began, its kind, and its seconds without those inside it."""
 
     start: float
     kind: str
@@ -65,7 +65,7 @@ class Clock(threading.local):
     calls: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
-        # Intervals that are still open began earlier; the oldest are no longer part of any.
+        # Finished intervals; the oldest are dropped, as they are rarely part of an open one.
         self.past: deque[Interval] = deque(maxlen=10_000)
         # The kinds of the calls that are running: a module within a module isn't another call.
         self.open: set[str] = set()

@@ -1,4 +1,4 @@
-"""Positions in a layer: rotary ones of queries and keys, and those that a cache has room for.
+"""Positions in a layer: rotary positions of queries and keys, and those that fit in a cache.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, D depth of a head.
 """
@@ -34,11 +34,11 @@ def rotated(
       key: [*B, K, H/G, D].
       positions: broadcasts to [*B, Q]; None for those that follow the filled ones.
       filled: the number of positions in the cache so far, a scalar or [*B]; None without a cache.
-      room: the number of positions of the cache; None without a cache or if it has no end.
+      room: the capacity of the cache, in positions; None without a cache or if it has no end.
       itself: queries and keys come from the same inputs; otherwise keys are at 0, 1, ….
 
     Raises:
-      ArgumentError: positions are given that nothing uses, or that are outside the cache.
+      ArgumentError: positions are given but nothing uses them, or they are outside the cache.
     """
     if rotary is None:
         if positions is not None:

@@ -68,9 +68,9 @@ class Arrays(NamedTuple):
       bias_leaves: the arrays of a bias that is a function of distances.
       sinks: [H, G], an additional logit of each head; or None.
       positions: broadcasts to [*B, Q] and has its rank; None if they are `offset` + i.
-      key_positions: like it, [*B, K]; None if they are j.
-      segments, key_segments: like them, or None.
-      meets: [query blocks, key blocks], whether any query of the one may see a key of the other;
+      key_positions: like `positions`, [*B, K]; None if they are j.
+      segments, key_segments: like `positions` and `key_positions`, or None.
+      meets: [query blocks, key blocks], whether any query of one block may see a key of the other;
         None if that is known before the program runs.
     """
 
@@ -144,7 +144,7 @@ def product(a: Array, b: Array, contract: tuple[int, int], static: Static) -> Ar
       a: [*B, H, rows or contracted, ...].
       b: [*B, H, rows or contracted, ...].
       contract: which of the last two dimensions of `a` and of `b`, -2 or -1, is summed over.
-      static: gives the precision.
+      static: contains the precision.
     """
     batch = tuple(range(a.ndim - 2))
     inner = ((a.ndim + contract[0],), (b.ndim + contract[1],))
@@ -179,7 +179,7 @@ def logits_of(
 ) -> Array:
     """[*B, H, r, k]: capped products plus bias, -∞ where a key is not visible.
 
-    The backward pass differentiates it with respect to `products` and `bias_leaves`.
+    The backward pass differentiates this function with respect to `products` and `bias_leaves`.
     """
     logits = products
     if static.soft_cap is not None:

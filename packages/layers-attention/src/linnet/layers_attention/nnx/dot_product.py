@@ -126,8 +126,8 @@ def dot_product_attention(
       module: sows the weights before dropout as `Intermediate` "attention_weights".
       promote_dtype: casts the tuple of query, key and value.
       implementation: "auto" is `jax.nn.dot_product_attention` for short sequences in float32 or
-        narrower (it does not compute the softmax in float64) if D = E, which it requires, and
-        without dropout rate, module, precision, scale, soft cap or sinks.
+        narrower (jax's function does not compute the softmax in float64) if D = E, which jax
+        requires, and         without dropout rate, module, precision, scale, soft cap or sinks.
 
     >>> import jax.numpy as jnp
     >>> values = jnp.arange(3.0).reshape(3, 1, 1)

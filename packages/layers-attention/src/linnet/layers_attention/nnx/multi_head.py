@@ -91,7 +91,7 @@ class MultiHeadAttention(Layer):
       in_features: C, features of `inputs_q`.
       qkv_features: H·D, features of all query heads together; None for `in_features`.
       out_features: features of the output; None for `in_features`.
-      num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
+      num_kv_heads: H/G, heads of keys and values, each of which is shared by G heads of queries
         (arXiv:2305.13245); None for `num_heads`.
       in_kv_features: features of `inputs_k` and `inputs_v`, one number or two; None for
         `in_features`.
@@ -494,7 +494,7 @@ class MultiHeadAttention(Layer):
         batch_size: int | Shape | None = None,
         max_length: int | None = None,
     ) -> None:
-        """Sets the given attributes; `nnx.view` calls it on the copy it makes.
+        """Sets the given attributes; `nnx.view` calls this method on the copy that it makes.
 
         Args:
           deterministic, decode: see the constructor.

@@ -1,4 +1,4 @@
-"""The affine map of several dimensions at once, with a separate map for each batch index.
+"""An affine map over several dimensions at once, with a separate map for each batch index.
 
     y[b, n, f] = Σ_c x[b, n, c] · kernel[b, c, f] + bias[b, f]
 

@@ -28,7 +28,7 @@ class Fp8DotGeneralBase(Module):
     """The state of an 8-bit product: a scale and a history for inputs, kernel and gradient.
 
     Args:
-      amax_history_length: how many steps' magnitudes the scales are computed from.
+      amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
       e5m2_dtype: that of gradients.
 
@@ -69,7 +69,7 @@ class Fp8DotGeneralBase(Module):
 
 
 class _DotGeneral(Fp8DotGeneralBase):
-    """Called like `jax.lax.dot_general`; a subclass has the product of operands of one dtype."""
+    """Called like `jax.lax.dot_general`; subclasses define the product of operands of one dtype."""
 
     def __call__(
         self,
@@ -108,7 +108,7 @@ class Fp8DotGeneralOp(_DotGeneral):
     """Deprecated: a product of rounded operands; see `functional.fp8_rounded_dot_general`.
 
     Args:
-      amax_history_length: how many steps' magnitudes the scales are computed from.
+      amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
       e5m2_dtype: that of gradients.
 
@@ -121,7 +121,7 @@ class Fp8DotGeneralOp(_DotGeneral):
 
     def setup(self) -> None:
         """Declares the variables."""
-        # As warned about where the product is used, in the class that has a successor.
+        # Only this class has a successor, so its subclasses don't warn.
         if type(self) is Fp8DotGeneralOp:
             warnings.warn(
                 "Fp8DotGeneralOp is deprecated. Use Fp8DirectDotGeneralOp or Fp8Einsum, which"
@@ -154,7 +154,7 @@ class Fp8DirectDotGeneralOp(_DotGeneral):
     """A product of 8-bit numbers; see `functional.fp8_scaled_dot_general`.
 
     Args:
-      amax_history_length: how many steps' magnitudes the scales are computed from.
+      amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
       e5m2_dtype: that of gradients.
 
@@ -198,7 +198,7 @@ class NANOOFp8DotGeneralOp(Fp8DotGeneralOp):
     `functional.fp8_rounded_dot_general`.
 
     Args:
-      amax_history_length: how many steps' magnitudes the scales are computed from.
+      amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
       e5m2_dtype: that of gradients.
 
@@ -217,7 +217,7 @@ class Fp8Einsum(Fp8DotGeneralBase):
     """An einsum of two operands as 8-bit numbers; see `functional.fp8_scaled_dot_general`.
 
     Args:
-      amax_history_length: how many steps' magnitudes the scales are computed from.
+      amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
       e5m2_dtype: that of gradients.
 

@@ -1,4 +1,4 @@
-"""Mean and variance over some axes, and normalization by them, shared by all norms.
+"""Mean and variance over some axes, and normalization with them, shared by all norms.
 
     μ = E[x]    σ² = E[|x|²] - |μ|²    or, slower and safer,    σ² = E[|x - μ|²]
 

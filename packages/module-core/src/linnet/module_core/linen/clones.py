@@ -18,7 +18,7 @@ from .variable import Variable
 
 
 def roots_of(modules: Sequence[Module], handles: Sequence[Variable[Any] | Scope]) -> list[Scope]:
-    """The scopes of the modules and of everything they hold, without those below another one.
+    """The scopes of the modules and of everything they hold, except those below another.
 
     Empty if no module has a scope: the call then uses the plain jax transform.
     """
@@ -141,7 +141,7 @@ class Clones:
         return clone
 
     def reserve(self, module: Module) -> None:
-        """Reserves the name of a module passed as an argument, so that no other gets it inside."""
+        """Reserves the name of a module argument, so that no other module gets it inside."""
         parent, name = module.parent, module.name
         clone = self._made.get(id(parent))
         if clone is not None and name is not None and name not in parent._state.setup_names:

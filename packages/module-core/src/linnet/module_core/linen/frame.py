@@ -116,7 +116,7 @@ class Frame:
             self.bound.clear()
 
     def ended(self) -> Frame:
-        """A frame of the same call that has already ended."""
+        """A frame of the same call, which is already invalid."""
         frame = Frame(
             self.collections,
             self.keys,

@@ -244,7 +244,7 @@ class Lift:
         return call(self.given, *self.arguments)
 
     def as_tree(self, collections: Sequence[Collections]) -> PyTree:
-        """The collections of each root, arranged as the scopes that the call was made with."""
+        """The collections of each root, arranged like the scopes that the call was made with."""
         if isinstance(self._main, _Slot):
             return self._at(self._main, collections)
         return jax.tree.map(lambda slot: self._at(slot, collections), self._main, is_leaf=_is_slot)

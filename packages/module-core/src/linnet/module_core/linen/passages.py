@@ -36,7 +36,7 @@ class Loop(NamedTuple):
 
     Attributes:
       length: the number of steps.
-      axis: where the parameter has the steps.
+      axis: the parameter's axis of steps.
       splits: whether each step has its own key, split from the key outside.
       numbered: whether each step folds its own number into the key.
       mapped: whether the steps run under `vmap`, not in a compiled loop.
@@ -62,7 +62,7 @@ class Ledger(Protocol):
         """The root key of the draw that `value` is (None if it has none), and the rest of it."""
 
     def passed(self, value: object, root: object, rest: PyTree, loops: Loops) -> None:
-        """Notes that `value` is the draw `rest` from the key `root`, in further loops."""
+        """Notes that `value` is the draw `rest` from the key `root`, in additional loops."""
 
 
 class _Note(NamedTuple):
@@ -109,7 +109,7 @@ class Passage:
         Args:
           frame: the body's frame.
           keys: the root keys of each root scope in the body.
-          changed: what it has changed in each of them.
+          changed: the changes of the body in each of these scopes.
         """
         ledger: Ledger | None = frame.deferred or frame.recorder
         if ledger is not None:
@@ -173,9 +173,9 @@ def drawn(
     """An array that is drawn in loops.
 
     Args:
-      draws: what draws a step's array, `draws(key, *args, **kwargs)`; hashable.
+      draws: the function that draws a step's array, `draws(key, *args, **kwargs)`; hashable.
       root: the key outside the loops.
-      numbers: what is folded into it, uint32 [length of each numbered loop].
+      numbers: the numbers that are folded into the key, uint32 [length of each numbered loop].
       args, kwargs: hashable, like `draws`.
       loops: the loops.
     """

@@ -251,7 +251,7 @@ class ScopeMethods:
 
     @property
     def debug_path(self) -> tuple[str, ...]:
-        """The path, as errors and traces name it."""
+        """The path, as errors and traces show it."""
         return self._self.path
 
     @property

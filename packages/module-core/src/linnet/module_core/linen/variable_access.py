@@ -1,4 +1,4 @@
-"""How a bound module makes, reads and writes its variables, and draws its keys.
+"""The methods by which a bound module makes, reads and writes variables, and draws keys.
 
 Each method delegates to the scope that the module is bound to, after checking that it may be called
 now: variables are made in `setup` or in a compact method, and unbound modules have none.
@@ -192,7 +192,7 @@ class VariableAccess:
         self._bound_scope("access variables").put_variable(col, name, value)
 
     def has_variable(self, col: str, name: str) -> bool:
-        """Whether there is a variable."""
+        """Whether the variable exists."""
         return self._bound_scope("access variables").has_variable(col, name)
 
     def is_mutable_collection(self, col: str) -> bool:

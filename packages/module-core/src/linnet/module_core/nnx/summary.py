@@ -7,7 +7,7 @@ and counting FLOPs are shared with linen.
 
 To count FLOPs, each such call becomes a `jax.jit` in the surrounding program: it runs on new
 objects with the values of its own trace, and its changes are then applied to the outer objects.
-The program of each call can thus be counted without running anything twice.
+The FLOPs of each call can thus be counted without running anything twice.
 
 A row lists the variables that its module itself holds, and sums up all variables below it.
 """
@@ -324,7 +324,7 @@ def _methods_of(cls: type) -> Iterator[str]:
 
 
 class _Call:
-    """A call as a function of arrays, which is traced once and can then be counted.
+    """A call as a function of arrays, traced once, so that its FLOPs can be counted.
 
     Args:
       function: the function, whose first argument is the module.
@@ -422,7 +422,7 @@ def _by_type(module: object, own: bool = False) -> dict[str, dict[Path, Any]]:
 
     Args:
       module: the module.
-      own: leaves out the variables of objects below it, except for lists and dicts.
+      own: leaves out the variables of objects below the module, except for lists and dicts.
     """
     variables = _VariablesByType(module, own)
     variables.add(module, ())

@@ -38,9 +38,9 @@ def dot_product_attention(
     """Attention (Vaswani et al. 2017, arXiv:1706.03762) along any dimensions.
 
     Args:
-      scope: gives a key of the stream "dropout".
+      scope: provides a key from the stream "dropout".
       query: [batch, *dimensions, heads, depth].
-      key, value: the same, with different sizes along `axis`.
+      key, value: the same, but the sizes along `axis` may differ.
       dtype: the dtype of the attention weights.
       bias: added to the weights before the softmax: [batch, *others, heads, *queries, *keys].
       axis: the dimensions to attend along, by default all between the batch and the heads.
@@ -54,7 +54,7 @@ def dot_product_attention(
       [batch, *dimensions of the query, heads, depth].
 
     Raises:
-      ValueError: an axis is the batch, or one of the last two; or the shapes don't fit.
+      ValueError: an axis is the batch axis or one of the last two; or the shapes don't fit.
     """
     axes = _attended(axis, query.ndim)
     others = [i for i in range(query.ndim - 2) if i not in axes]
@@ -144,7 +144,8 @@ def multi_head_dot_product_attention(
     Args:
       scope: gets the scopes "query", "key", "value" and "out", each with "kernel" and "bias".
       inputs_q: [batch, *dimensions, features].
-      inputs_kv: the same with different sizes along the attention axes; None for self-attention.
+      inputs_kv: the same, but the sizes along the attention axes may differ; None for
+        self-attention.
       num_heads: the number of heads; divides `qkv_features`.
       dtype: the computation dtype.
       qkv_features, out_features: the features of all heads, and of the output; by default those of
@@ -155,9 +156,9 @@ def multi_head_dot_product_attention(
         queries and the keys; by default, the keys have the mask of the queries.
       segmentation, key_segmentation: [batch, *attention dimensions, 1]; positions attend only to
         those with the same number.
-      cache: attends to the keys and values of earlier calls. Where "entry" is made in the
-        collection "cache", it is a function of a shape [batch, *attention dimensions] that returns
-        an empty `CacheEntry` to put in its place.
+      cache: attends to the keys and values of earlier calls. When "entry" is created in the
+        collection "cache", it is a function that takes a shape [batch, *attention dimensions] and
+        returns an empty `CacheEntry` to put in its place.
       broadcast_dropout, dropout_rng, dropout_rate, deterministic: as in `dot_product_attention`.
       precision: see `jax.lax.Precision`.
       kernel_init, bias_init: initializers of the four maps.
@@ -261,7 +262,7 @@ def _empty_cache(num_heads: int, depth: int) -> Callable[..., CacheEntry]:
 def _with_cache(
     scope: Scope, key: jax.Array, value: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Keys and values of all steps, this one included, and which steps have been made."""
+    """Keys and values of all steps, this one included, and which steps have been taken."""
     entry = scope.get_variable("cache", "entry")
     if not isinstance(entry, CacheEntry):
         raise errors.ArgumentError(

@@ -74,7 +74,7 @@ def dense_general(
 ) -> jax.Array:
     """An affine map of any dimensions; see `linnet.linen.DenseGeneral`.
 
-    Along `batch_dims`, all initial kernels are equal.
+    Along `batch_dims`, all initial kernels are identical.
 
     Args:
       scope: gets "kernel" [*batch, *contracted, *features], and "bias" [*batch, *features].
@@ -229,7 +229,7 @@ class Embedding(PyTreeNode):
     table: jax.Array
 
     def lookup(self, inputs: jax.Array) -> jax.Array:
-        """The embeddings [..., features] of indices [...]; the last one for those beyond the table.
+        """The embeddings [..., features] of indices [...]; those past the end give the last one.
 
         Raises:
           DtypeError: `inputs` are not integers.

@@ -41,7 +41,7 @@ class Kept(NamedTuple):
     written: tuple[bool, ...]
 
     def __and__(self, other: Kept) -> Kept:
-        """What two steps have kept, and what one of them has written."""
+        """The parts that both steps have kept, and those that at least one has written."""
         return Kept(
             tuple([a and b for a, b in zip(self.nodes, other.nodes, strict=True)]),
             tuple([a and b for a, b in zip(self.leaves, other.leaves, strict=True)]),
@@ -107,7 +107,7 @@ class Carried:
 
 
 class Replaced:
-    """What a step returned for a carry, with objects some of which are new.
+    """A step's result for a carry, some of whose objects are new.
 
     Attributes:
       detached: the new carry, with holes numbered from 0.
