@@ -51,8 +51,8 @@ nox.options.sessions = ["tests"]
 # Sessions use the Python that runs nox; uv must not download another.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
-# Bytecode is written into one folder, even where Python must not write it next to the sources:
-# without it, each process would compile jax's, which takes several times as long as its import.
+# Bytecode is written into one folder, even where Python must not write it next to the sources.
+# Without bytecode, each process would compile jax, which takes several times as long as importing.
 BYTECODE = ROOT / ".nox" / ".cache" / "bytecode"
 os.environ["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -60,7 +60,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 EXAMPLES = ROOT / "docs" / "examples"
 DOWNSTREAM = sorted(p.parent for p in EXAMPLES.glob("downstream/*/pyproject.toml"))
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
-# Examples that train for minutes; where all of them run, they are the last.
+# Examples that train for minutes; if all examples run, these are the last.
 LONG = ("sequence_sorter", "nnx_lora", "char_transformer", "nnx_char_gpt")
 # Tests of the types that users see.
 TYPED = ("packages/linnet/tests/test_typing.py", "packages/struct/tests/test_typing.py")
@@ -141,9 +141,9 @@ def matrix(session: nox.Session, jax: str) -> None:
 @nox.session(python=PYTHON[-1], default=False)
 def nightly(session: nox.Session) -> None:
     """Run every test on the newest jax, release candidates too: -- PYTEST ARGUMENTS."""
-    # Warnings are errors in every test. Here jax's are in each program that a test starts as well.
+    # Warnings are errors in every test. Here, jax's are, too, in each program that a test starts.
     session.env["PYTHONWARNINGS"] = "error:jax:DeprecationWarning"
-    # Nobody waits for it, so it tries more random histories of modules than others do.
+    # Nobody waits for this session, so it tries more random histories of modules than others do.
     session.env["LINNET_HISTORIES"] = "500"
     # A bound with "dev" admits prereleases, of these two alone.
     newest = [f"{name}>={JAX[-1]}.dev0" for name in ("jax", "jaxlib")]
@@ -330,7 +330,7 @@ def run_tests(
         "--doctest-modules",
         "--doctest-glob=README.md",
         *(str(p.folder.relative_to(ROOT)) for p in chosen),
-        *(["tools/tests"] if everything else []),  # of the repository as a whole
+        *(["tools/tests"] if everything else []),  # tests of the repository as a whole
         *options,
         env=compiled_before(session) | flags,
     )

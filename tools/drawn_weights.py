@@ -1,6 +1,6 @@
 """Weights that the examples' tests draw instead of storing them.
 
-What PyTorch computed with the same weights is stored, in tools/tests/data.
+PyTorch's results with the same weights are stored in tools/tests/data.
 """
 
 from __future__ import annotations

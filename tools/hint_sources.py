@@ -1,9 +1,9 @@
 """Finds the hints of a package's errors in its sources.
 
 A hint is the argument `hint=` of a call. It may be a literal or a name, the result of a function in
-this file or in one that it imports, or a parameter, whose value is then at the function's calls.
-All of these are followed. An expression that cannot be read also counts as a hint, with a text that
-says so; so no hint that reaches a user is missed.
+this file or in one that it imports, or a parameter, whose value is then found at the function's
+calls. All of these are followed. An expression that cannot be read also counts as a hint, with a
+text that says so, so that no hint that reaches a user is missed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _hints_of(file: Path) -> Iterator[Hint]:
         for value in _given(call, carriers):
             given = [value]
             if (parameter := _parameter(value, place)) is not None:
-                given = _defaults(*parameter)  # the rest is where the function is called
+                given = _defaults(*parameter)  # other hints are at calls to the function
             for text in (text for v in given for text in _texts(v, place)):
                 if text:
                     yield Hint(f"{file.name}:{call.lineno}", " ".join(text.split()))
@@ -125,7 +125,7 @@ def _position(function: Function, name: str) -> int | None:
 
 
 def _parameter(value: ast.expr, place: _Place) -> tuple[Function, str] | None:
-    """The function whose parameter `value` is, and the parameter's name."""
+    """The function that has `value` as a parameter, and the parameter's name."""
     if not isinstance(value, ast.Name):
         return None
     for function in place.functions:
@@ -141,7 +141,7 @@ def _texts(value: ast.expr, place: _Place, on_the_way: tuple[ast.AST, ...] = ())
 
     Args:
       value: the expression.
-      place: where it is, to look up names.
+      place: its location, in which names are looked up.
       on_the_way: the functions and names that were followed to it.
     """
 

@@ -1,7 +1,7 @@
 """How often the sources say `Any`: its share among annotated arguments and returns.
 
-`Any` tells an editor nothing. It is right where the value is the user's own; everywhere else it
-hides what the code knows. `[tool.linnet.any]` in pyproject.toml holds the highest shares that are
+`Any` tells an editor nothing. It is right for values of the user's own types; everywhere else, it
+hides the types that the code uses. `[tool.linnet.any]` in pyproject.toml holds the highest shares
 allowed, so that they only fall. An alias of `Any` says what the value is, but tells a type checker
 nothing more: the shares that count aliases as `Any` have ceilings, too.
 

@@ -51,7 +51,7 @@ NAMES = {  # PyTorch's names, and ours; the first are of models with a head, suc
     ".sa_layer_norm": "attention_norm",
     ".output_layer_norm": "mlp_norm",
 }
-# Heads that guess words; numbers that aren't learned.
+# Heads that predict words; numbers that aren't learned.
 IGNORED = ["cls.*", "*lm_head.*", "vocab_*", "predictions.*", "*_predictions.*", "*.position_ids"]
 # Our names of options, and DistilBERT's.
 SPELLINGS = {
@@ -66,7 +66,7 @@ SKIPPING = (
     "xlm-roberta",
     "camembert",
     "mpnet",
-)  # positions begin after that of the padding
+)  # positions begin after the padding's
 FAMILIES = (*SKIPPING, "bert", "distilbert", "electra", "albert")
 
 # The model ---------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class Layer(nnx.Module):
 
 
 class Outputs(NamedTuple):
-    """What a BERT returns.
+    """The output of a BERT.
 
     Attributes:
       hidden: the features of each token, [B, T, W].
@@ -151,7 +151,7 @@ class Bert(nnx.Module):
             kinds = jnp.zeros_like(tokens) if kinds is None else jnp.asarray(kinds)
             x = x + self.token_type_embeddings(kinds)
         positions = jnp.arange(tokens.shape[1])
-        if self.padding is not None:  # those of other tokens follow it, those of padding equal it
+        if self.padding is not None:  # tokens' positions follow it, and padding's equal it
             real = jnp.asarray(tokens) != self.padding
             positions = self.padding + jnp.cumsum(real, axis=1) * real
         x = self.norm(x + self.position_embeddings(positions))
@@ -168,7 +168,7 @@ class Bert(nnx.Module):
 
 
 def load_model(folder: Path) -> Bert:
-    """The model of a folder; without numbers of its own before they are loaded."""
+    """The model in a folder; it is created without values, and the folder's are loaded into it."""
     return filled(json.loads((folder / "config.json").read_text("utf-8")), load(folder))
 
 

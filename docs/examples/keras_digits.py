@@ -4,7 +4,7 @@
 
 The convolutions, with batch normalization and dropout, are a linen module; the augmentation before
 it and the classifier after it are Keras's own layers. Keras fits, evaluates and saves the model,
-and another process loads it and predicts the same, to the last bit. The final figure is the
+and another process loads it and predicts the same values, to the last bit. The final figure is the
 accuracy on the fifth of the digits that was held out. The program needs linnet[keras], scikit-learn
 and matplotlib, and no network: the 1,797 scans of 8x8 pixels come with scikit-learn.
 
@@ -59,10 +59,10 @@ class Features(nn.Module):
 
 
 class Moved(keras.layers.RandomTranslation):  # type: ignore[misc]
-    """Keras's layer, declared fit to be compiled.
+    """Keras's layer, marked as one that can be compiled.
 
-    Keras compiles no model that has a layer with random augmentation, which not every backend can
-    compile. jax can, and a step then takes a twentieth of the time.
+    Keras doesn't compile a model with a layer for random augmentation, since not every backend can
+    compile such a layer. jax can, and a step then takes a twentieth of the time.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -157,7 +157,7 @@ numpy.save(logits, loaded.predict(numpy.load(images), verbose=0))
 
 
 def predict_elsewhere(model: Path, images: np.ndarray) -> np.ndarray:
-    """What the saved model predicts in a new process."""
+    """The predictions of the saved model in a new process."""
     with tempfile.TemporaryDirectory() as folder:
         given, returned = Path(folder, "images.npy"), Path(folder, "logits.npy")
         np.save(given, images)

@@ -1,14 +1,14 @@
-"""A GPT, a stateful module, learns to write Python's reference manual, and is saved and resumed.
+"""A stateful GPT learns to write Python's reference manual, is saved, and resumes training.
 
     python docs/examples/nnx_char_gpt.py
 
-The text is that of char_transformer.py, in characters. In `linnet.nnx` the model holds its
-parameters, its random streams and, when it writes, its caches of keys and values: the prompt goes
-in at once, and each further character costs one step of length 1. Orbax saves all that training
-needs; another process resumes it, and its next losses are the same to the last bit, Dropout
-included. The model stays in the folder, where nnx_lora.py finds it. The final figure is how many
-bits the model needs per held-out character. The program needs linnet, optax, matplotlib and
-orbax-checkpoint.
+The text is the one of char_transformer.py, in characters. In `linnet.nnx` the model holds its
+parameters, its random streams and, while it generates, its caches of keys and values: the prompt is
+read in one call, and each character after it takes one step of length 1. Orbax saves all that
+training needs; another process resumes training, and its next losses are identical to the last bit,
+Dropout included. The model stays in the folder, where nnx_lora.py finds it. The final figure is the
+number of bits that the model needs per held-out character. The program needs linnet, optax,
+matplotlib and orbax-checkpoint.
 
 Shapes: B batch, T time (characters), W width, V characters of the vocabulary.
 """
@@ -39,7 +39,7 @@ from program import BLUE, GRAY, ORANGE, read_options, replacing, show_progress, 
 
 from linnet import nnx
 
-Dense = nnx.Linear | nnx.LoRA  # the latter in nnx_lora.py
+Dense = nnx.Linear | nnx.LoRA  # nnx_lora.py replaces some layers with nnx.LoRA
 PROMPT = "The for statement"
 
 
@@ -90,7 +90,7 @@ class GPT(nnx.Module):
         self.logits: Dense = nnx.Linear(width, vocabulary, rngs=rngs)
 
     def __call__(self, tokens: jax.Array | np.ndarray) -> jax.Array:
-        """Logits [B, T, V] for `tokens` [B, T]; with a cache, they continue the previous call's."""
+        """Logits [B, T, V] for `tokens` [B, T], which follow earlier ones if there is a cache."""
         read = self.blocks[0].attention.cache_index  # how many tokens so far, with a cache
         first = 0 if read is None else read.value
         positions = first + jnp.arange(tokens.shape[1])  # [T]
@@ -184,7 +184,7 @@ def save(folder: Path, model: GPT, optimizer: nnx.Optimizer, settings: Settings)
 
 
 def load(folder: Path) -> tuple[GPT, nnx.Optimizer, Settings]:
-    """The saved values in the structure that `make` would make; nothing is drawn."""
+    """The saved values in the structure that `make` would return; nothing is drawn."""
     settings = Settings(**json.loads((folder / "settings.json").read_text("utf-8")))
     graphdef, expected = nnx.split(nnx.eval_shape(lambda: make(settings)))
     with ocp.StandardCheckpointer() as checkpointer:
@@ -233,7 +233,7 @@ def losses_elsewhere(folder: Path) -> list[float]:
 def read_and_choose(
     writer: GPT, tokens: jax.Array | np.ndarray, rngs: nnx.Rngs, temperature: float
 ) -> jax.Array:
-    """Reads `tokens` [B, T], and draws those that follow them, [B, 1]."""
+    """Reads `tokens` [B, T], and draws the next token of each row, [B, 1]."""
     logits = writer(tokens)[:, -1] / temperature  # [B, V]
     return rngs.categorical(logits)[:, None]
 

@@ -1,4 +1,4 @@
-"""A small convolutional network, a stateful module, learns to read handwritten digits.
+"""A small convolutional network learns to read handwritten digits as a stateful module.
 
     python docs/examples/nnx_digits.py
 

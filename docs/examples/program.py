@@ -1,4 +1,4 @@
-"""What the examples need that has nothing to do with networks: options, progress, Ctrl-C, files."""
+"""Helpers of the examples that don't concern networks: options, progress, Ctrl-C, files."""
 
 import argparse
 import io
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, ORANGE, GRAY = "#0072b2", "#d55e00", "#6b7075"  # told apart by the color-blind, too
+BLUE, ORANGE, GRAY = "#0072b2", "#d55e00", "#6b7075"  # distinct for color-blind readers, too
 
 
 def read_options(description: str, steps: int, checkpoint: str = "") -> argparse.Namespace:
@@ -94,7 +94,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def tidy(axes: "Axes", title: str, xlabel: str) -> None:
-    """A title at the left, horizontal grid lines, and no frame but the axes."""
+    """Gives a plot a title at the left, horizontal grid lines, and no top or right border."""
     axes.set_title(title, loc="left", weight="bold")
     axes.set_xlabel(xlabel)
     axes.grid(axis="y", color="#e4e6e8")

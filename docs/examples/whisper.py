@@ -48,7 +48,7 @@ Memory: TypeAlias = tuple[jax.Array, jax.Array]
 
 
 class Layer(nnx.Module):
-    """Attention, in the decoder also to the encoder's features, then two dense layers."""
+    """Attention (in the decoder, also to the encoder's features), then two dense layers."""
 
     def __init__(self, config: Config, stack: str, *, rngs: nnx.Rngs) -> None:
         width, heads = config["d_model"], config[f"{stack}_attention_heads"]
@@ -77,7 +77,7 @@ class Layer(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """Two convolutions over time, the second of which halves it, then layers of attention."""
+    """Two convolutions over time, the second with stride 2, then layers of attention."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         width = config["d_model"]
@@ -168,12 +168,14 @@ def listen(model: Whisper, sound: Any) -> Memory:
 
 @nnx.jit
 def next_tokens(decoder: Decoder, tokens: Ids, memory: Memory, first: Any) -> jax.Array:
-    """Reads `tokens` [B, T] from position `first` on; returns the likeliest next ones, [B]."""
+    """Reads `tokens` [B, T] from position `first` on; returns the likeliest next tokens, [B]."""
     return decoder(tokens, memory, first)[:, -1].argmax(-1)
 
 
 def write(model: Whisper, sound: Any, prompts: np.ndarray, count: int) -> np.ndarray:
-    """The likeliest `count` tokens after the prompts [B, T], which name the language: [B, count].
+    """Generates `count` tokens [B, count] after the prompts [B, T], which name the language.
+
+    Each is the likeliest one after those before it.
 
     Args:
       model: the model.
@@ -207,7 +209,7 @@ def main() -> int:
     written = write(model, sound, np.full((len(sound), 1), start), 12)
     print("writes    ", tokens_in(written))
     again = np.full((len(sound), 13), start)
-    for i in range(12):  # recomputed for each token, which doesn't see those after it
+    for i in range(12):  # recomputes everything; no logits depend on later tokens
         again[:, i + 1] = logits(model, sound, again)[:, i].argmax(-1)
     same = np.array_equal(again[:, 1:], written)
     print(f"           {'the same' if same else 'DIFFERENT'} without the cache")

@@ -435,7 +435,7 @@ LIFTED = {
     "remat_scan": on(
         lambda f, s, x: f.lift.remat_scan(lambda s, x: step(s, x, 0.0)[0], (2, 2))(s, x)
     ),
-    # Flax caches what a trace did under the first argument, so each program has a different one.
+    # Flax caches the effects of a trace by the first argument, so each program has its own.
     "jit": on(lambda f, s, x: f.lift.jit(lambda s, _, x: two_layers(s, x))(s, "a", x)),
     "jit, static": on(
         lambda f, s, x: f.lift.jit(lambda s, *args: dense(s, *args[1:]), static_argnums=(2,))(

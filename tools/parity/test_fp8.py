@@ -1,7 +1,7 @@
-"""Products in 8-bit floating point: bit for bit what Flax computes, gradients and state included.
+"""Products in 8-bit floating point equal Flax's bit for bit, gradients and state included.
 
-There are two exceptions, listed in differences.toml: einsums whose operands change places, where
-Flax keeps the history of one as that of the other; and products without a `preferred_element_type`.
+There are two exceptions, listed in differences.toml: einsums whose operands are swapped, for which
+Flax stores each operand's history as the other's; and products without a `preferred_element_type`.
 """
 
 import flax.linen

@@ -1,8 +1,8 @@
-"""nnx attention: what Flax computes, bit for bit where Flax's own path is taken.
+"""nnx attention gives Flax's results, bit for bit where the sequence of operations is the same.
 
-The same layer is built from both libraries: parameters, streams' counts and caches are compared bit
-by bit, outputs as well where the sequence of operations is the same (jax's attention for short
-sequences, the explicit formula with dropout or sown weights), eager with eager.
+The same layer is built from both libraries. Parameters, streams' counts and caches are compared bit
+by bit, and so are outputs if the operations are the same ones (jax's attention for short sequences,
+the explicit formula with dropout or sown weights). Both libraries run eagerly.
 """
 
 import functools

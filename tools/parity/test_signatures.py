@@ -29,7 +29,7 @@ PAIRS = {
 }
 
 
-# What Flax defines in these modules, and the methods of its classes there.
+# Modules in which the functions and classes that Flax defines are compared, and their methods.
 HELPERS = [
     "training.train_state",
     "training.common_utils",
@@ -95,7 +95,7 @@ def helper_names():
 
 
 def kinds(function):
-    """Which parameters are positional-only or keyword-only; a module's own two are fields."""
+    """The kind of each parameter, except for `parent` and `name`, which are fields in a module."""
     found = parameters(function) or ()
     return [(n, str(p.kind)) for n, p in found if n not in ("parent", "name")]
 
@@ -103,12 +103,12 @@ def kinds(function):
 def parameters(function):
     try:
         return list(inspect.signature(function).parameters.items())
-    except (TypeError, ValueError):  # a class or builtin that shows none
+    except (TypeError, ValueError):  # a class or builtin without a signature
         return None
 
 
 def differences(ours, theirs):
-    """The parameters that differ: missing, elsewhere, or with a different default."""
+    """The parameters that differ: missing, in another place, or with a different default."""
     ours, theirs = parameters(ours), parameters(theirs)
     if ours is None or theirs is None:
         return []

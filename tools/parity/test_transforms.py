@@ -36,7 +36,7 @@ def close(ours, theirs):
 def test_init(name):
     (ours_y, ours), (theirs_y, theirs) = (init(c[name], jax.random.key) for c in (LINNET, FLAX))
     assert_same(sorted_tree(ours), sorted_tree(theirs))
-    # Outputs are compared in `apply`: here XLA fuses the operations that make a parameter with
+    # `test_apply` compares outputs: in `init`, XLA fuses the operations that make a parameter with
     # those that use it.
     assert jax.tree.map(jax.typeof, ours_y) == jax.tree.map(jax.typeof, theirs_y)
 

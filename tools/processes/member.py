@@ -28,7 +28,7 @@ def main(coordinator: str, count: str, index: str, program: str, *arguments: str
         with tempfile.TemporaryDirectory() as own:
             return int(pytest.main([f"--basetemp={own}", *arguments]))
     sys.argv = [program, *arguments]
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # for this package
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # to import this package
     runpy.run_path(program, run_name="__main__")
     return 0
 

@@ -1,7 +1,7 @@
 """docs/examples/distributed_lm.py as its users run it: in 1, 2 and 4 processes, killed, preempted.
 
-An uninterrupted run in one process has the losses that all others must have. The program joins its
-processes without help: with three arguments, or when SLURM's `srun` starts it.
+All runs must have the losses of an uninterrupted run in one process. The program joins its group of
+processes by itself, from three arguments or from the variables that SLURM's `srun` sets.
 """
 
 import os
@@ -30,7 +30,7 @@ def options_for(folder, model_parallel):
 
 
 def losses(printed):
-    """The loss of each step, as text: equal texts are equal numbers."""
+    """The loss of each step, as text: if the texts are equal, so are the numbers."""
     return dict(re.findall(rf"^step +(\d+)/{STEPS}  (\d\.\d+) bits$", printed, re.M))
 
 
@@ -50,7 +50,7 @@ def wait_for(condition, group, seconds=300):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """A run in one process that nothing interrupts: its folder, and what it prints."""
+    """An uninterrupted run in one process: its folder and its output."""
     folder = tmp_path_factory.mktemp("alone")
     printed = groups.run(1, *options_for(folder, 2), devices=4, joins=True)
     assert len(losses(printed)) == STEPS
@@ -79,8 +79,8 @@ def test_killed_preempted_and_resumed_by_others(alone, tmp_path):
     near(killed, expected)
     assert len(killed) < STEPS
 
-    # Four processes, started as SLURM does. One of them learns before the first step that the time
-    # is up, when orbax's `reached_preemption` would miss it.
+    # Four processes, started as SLURM does. One of them gets SIGTERM before the first step, when
+    # orbax's `reached_preemption` would miss it.
     variables = {
         "SLURM_JOB_ID": str(os.getpid()),
         "SLURM_STEP_NODELIST": "127.0.0.1",

@@ -3,7 +3,7 @@
 All edits are prepared before the first one is written, so an error leaves no trace. There are three
 kinds: the version in `__about__.py`; the date of the changelog's unreleased part; and, if the
 version leaves the range that a sibling declares, that range, with an entry in the sibling's
-changelog, after which the sibling is due as well.
+changelog, after which the sibling has to be released as well.
 """
 
 from __future__ import annotations

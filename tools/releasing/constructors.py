@@ -20,8 +20,8 @@ _SELF = griffe.Parameter("self", kind=_KINDS.positional_or_keyword)
 
 
 def add_constructors(tree: griffe.Module) -> None:
-    """Gives each class without an `__init__` the one of its fields or of its private base."""
-    # The parameters of a named tuple depend on no other class. Everything is read before a change.
+    """Gives each class without an `__init__` one made of its fields, or that of a private base."""
+    # The parameters of a named tuple depend on no other class. Everything is read before changes.
     made = [(cls, _constructor(cls)) for cls in _classes(tree) if "__init__" not in cls.members]
     for cls, constructor in made:
         if constructor is not None:

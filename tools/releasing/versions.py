@@ -3,8 +3,8 @@
 A version consists of three numbers. Below 1.0, a new minor version may break programs, and a new
 patch version contains only fixes and additions; from 1.0 on, a breaking change requires a major
 version, an addition a minor one, and a fix a patch. The range for a sibling extends from some
-version to the next that may break programs, `>=0.2,<0.3`. A range moves exactly when a version is
-outside it.
+version to the next that may break programs: `>=0.2,<0.3`. A range is changed only when a sibling's
+version is outside it.
 """
 
 from __future__ import annotations

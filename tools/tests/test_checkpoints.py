@@ -205,7 +205,7 @@ def test_bart_with_a_cache():
 
 @pytest.fixture(scope="module")
 def encoders():
-    """What transformers 5.24 computed, with the weights that `drawn` returns."""
+    """The results of transformers 5.24 with the weights that `drawn` returns."""
     with np.load(Path(__file__).parent / "data" / "encoders.npz") as file:
         return dict(file)
 
@@ -239,7 +239,7 @@ OTHERS = [("modernbert_cls", "modernbert"), ("deberta1", "deberta"), ("wavlm", "
 
 @pytest.mark.parametrize(("name", "program"), OTHERS)
 def test_other_logits(name, program, encoders):
-    """Means of texts and biases everywhere; one matrix per head; distances that gates weigh."""
+    """Means of texts and biases everywhere; one matrix per head; distances weighted by gates."""
     module = example(program)
     config, tensors = parts_of(encoders, name)
     model = module.filled(config, tensors)

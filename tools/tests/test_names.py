@@ -1,6 +1,6 @@
-"""Exported names and submodules: a name of a package means one thing, to Python and type checkers.
+"""Exported names and submodules: each name means the same to Python and to type checkers.
 
-`nnx.state` was both a function and the file `state.py`, and a type checker took it for the file.
+`nnx.state` was both a function and the file `state.py`, and a type checker took it to be the file.
 """
 
 import ast
@@ -15,7 +15,7 @@ INITS = {
 
 
 def exported(source):
-    """The names that a package's file gets from elsewhere or defines, with where each is from."""
+    """The names that a package's file imports or defines, each with its origin."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
             for name in node.names:

@@ -1,6 +1,6 @@
 """Explains Linnet's docstrings to griffe, the tool that reads them for the API pages.
 
-Six things that it doesn't know:
+griffe doesn't know these six things:
 
 - Linen's modules are dataclasses by inheritance: their fields are the constructor's parameters
   (`releasing.constructors`).
@@ -8,7 +8,7 @@ Six things that it doesn't know:
 - An example (`>>>`) is code wherever it occurs.
 - A name in backticks that is described somewhere becomes a link.
 - An asterisk in a shape, such as [*batch, features], or in a pattern is an asterisk.
-- A private name says nothing to readers: in a signature, its value does.
+- A private name tells readers nothing, so a signature shows its value instead.
 
 A path such as `functional.layer_norm` or `linnet.struct.field` that leads nowhere is a warning, and
 therefore an error in the strict build.
@@ -72,9 +72,9 @@ def _everything(obj: griffe.Object) -> Any:
 def _show_no_private_names(obj: griffe.Object) -> None:
     """Replaces private names in signatures and values.
 
-    A default is replaced by its value, or by `...` if that is private, too: for example a mark of
-    an argument that wasn't given, which a constructor shows as None. In an annotation, a private
-    class is left out of a union, and an alias is replaced by what it is.
+    A default is replaced with its value, or with `...` if that is private, too, such as the
+    sentinel of an argument that wasn't given (in a constructor, with None). In an annotation, a
+    private class is left out of a union, and an alias is replaced with its definition.
     """
     if isinstance(obj, griffe.Attribute) and PRIVATE.search(str(obj.value or "")):
         obj.value = None
@@ -90,7 +90,7 @@ def _show_no_private_names(obj: griffe.Object) -> None:
 
 
 def _value(name: str, obj: griffe.Object) -> str:
-    """The value of a private name of a module, if a reader understands it."""
+    """The value of a private name of a module, if readers would understand it."""
     found = obj.module.members.get(name)
     if isinstance(found, griffe.Alias):  # `from jax.sharding import Mesh as _Mesh`
         return found.target_path.rpartition(".")[2]

@@ -1,10 +1,10 @@
-"""What a search of the site finds, according to the built index and the theme's ranking.
+"""Searches the site as the theme does, with the built index and the theme's ranking.
 
 The theme searches in the browser with lunr: each word of a query matches the words that begin with
 it, titles weigh 1000 times as much as text, and a page's front matter may boost the page.
 Texts and queries are divided into words at the separators that mkdocs.yml sets. A page counts more
 than a section, and so does a result that has more of the query's words. Results of one page are
-shown together, at the rank of the best one. lunr for Python does the same with the same index.
+shown together, at the rank of the best one. Here, lunr for Python does the same.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _index(file: Path) -> tuple[Any, re.Pattern[str]]:
 
 
 def _plain(text: str) -> str:
-    """Text without tags; lunr for Python takes a star in a document for a wildcard."""
+    """Text without tags or asterisks, which lunr for Python would treat as wildcards."""
     return html.unescape(re.sub(r"<[^>]+>", " ", text)).replace("*", " ")
 
 

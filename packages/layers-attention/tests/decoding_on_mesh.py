@@ -1,4 +1,4 @@
-"""Rows of a batch that is split over eight devices are decoded where they are.
+"""Rows of a batch that is split over eight devices are decoded on the devices that hold them.
 
 `test_devices.py` runs this file in a process that has eight devices.
 """

@@ -56,7 +56,7 @@ near = functools.partial(comparing.near, rtol=2e-5, atol=2e-6)
 
 
 def attend(*arrays, **options):
-    """Compiles it as one program: running it operation by operation takes ten times as long."""
+    """Attention, compiled as one program: operation by operation, it takes ten times as long."""
     return jax.jit(lambda *a: functional.dot_product_attention(*a, **options))(*arrays)
 
 

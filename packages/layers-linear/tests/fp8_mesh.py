@@ -1,4 +1,4 @@
-"""8-bit products on a mesh of eight devices, run by test_fp8 in a process that has them.
+"""8-bit products on a mesh of eight devices, run by test_fp8 in a process with as many devices.
 
 The batch is split over four devices, and the kernel's columns or rows over two. Results and
 gradients are those of one device, and are laid out like the operands.

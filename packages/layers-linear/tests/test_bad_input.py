@@ -1,6 +1,6 @@
 """Bad input raises an error that says what was expected, what was passed, and where.
 
-Each row: a call, the type that a plain Python handler would catch, and what the message must say.
+Each row: a call, the type that a plain Python handler would catch, and text from the message.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Refusal(NamedTuple):
 
 
 def refused(layer, x, error, *says, **call):
-    """A layer whose `init` fails on an input, and what the message must say."""
+    """A layer whose `init` raises an error for an input, and text from the message."""
     return Refusal(layer, x, error, says, call)
 
 
 @pytest.mark.parametrize(
     "refusal",
     [
-        # How many features.
+        # Numbers of features.
         refused(linen.Dense(-3), VECTORS, ValueError, "'features'", "-3"),
         refused(linen.Dense(3.0), VECTORS, TypeError, "'features'", "3.0 (float)", "Write 3,"),
         refused(linen.Dense(3.5), VECTORS, TypeError, "'features'", "3.5 (float)"),

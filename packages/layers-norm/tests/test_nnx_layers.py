@@ -1,4 +1,4 @@
-"""What is specific to single nnx layers: running averages, modes, weights in place, mistakes."""
+"""Properties of single nnx layers: running averages, modes, weights in place, mistakes."""
 
 import jax
 import jax.numpy as jnp

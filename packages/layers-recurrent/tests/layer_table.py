@@ -21,7 +21,7 @@ def affine(inputs, *, bias):
 
 
 def gates(names, *, input_bias="", state_bias=""):
-    """The maps i* and h* of each gate; the letters of `input_bias` and `state_bias` have a bias."""
+    """The maps i* and h* of each gate; those named in `input_bias` or `state_bias` have a bias."""
     maps = {f"i{g}": affine(D, bias=g in input_bias) for g in names}
     return {**maps, **{f"h{g}": affine(H, bias=g in state_bias) for g in names}}
 

@@ -1,4 +1,4 @@
-"""A stateful model on a mesh of eight devices, which test_sharded_training.py runs.
+"""A stateful model on a mesh of eight devices; test_sharded_training.py runs these tests.
 
 The batch is split over "data", the hidden layer over "model". Variables are laid out when they are
 made, those of the optimizer follow them, and a step keeps every layout.

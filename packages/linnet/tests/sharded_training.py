@@ -1,4 +1,4 @@
-"""A transformer on a mesh of eight devices, which test_sharded_training.py runs.
+"""A transformer on a mesh of eight devices; test_sharded_training.py runs these tests.
 
 Batches are split over "data"; heads and the hidden layer of the MLP over "model" (Shoeybi et al.
 2019, arXiv:1909.08053): each block then needs one sum over "model" after its attention, and one
@@ -108,7 +108,7 @@ def shardings(mesh):
 
 @pytest.fixture(scope="module")
 def one_device():
-    """Parameters, those after a step, and the loss, without a mesh."""
+    """The initial parameters, the parameters after a step, and the loss, without a mesh."""
     params = jax.jit(init)(jax.random.key(0))
     return params, *jax.jit(step)(params, TOKENS)
 
@@ -186,15 +186,15 @@ def test_collectives_of_the_forward_pass(mesh, sharded):
 
     with set_mesh(mesh), nn.logical_axis_rules(RULES):
         compiled = jax.jit(forward).lower(sharded, on_mesh(mesh)[:, :-1]).compile()
-    # In the one body of the loop: after the attention, and after the MLP.
+    # In the loop's single body: after the attention, and after the MLP.
     assert collectives(compiled) == {"all-reduce": 2}
 
 
 def test_collectives_of_a_step(sharded, compiled_step):
     found = collectives(compiled_step)
-    # Only sums: parameters and activations stay where they are. There is at most one for each
-    # gradient, and a few more: two in the block's forward pass, two in its backward pass, and those
-    # of the loss and its normalization. Newer versions of XLA join most of them.
+    # Only sums: parameters and activations stay where they are. There is at most one sum for each
+    # gradient, two in the block's forward pass, two in its backward pass, and those of the loss and
+    # its normalization. Newer versions of XLA join most of them.
     assert set(found) == {"all-reduce"}
     assert 4 <= found["all-reduce"] <= len(jax.tree.leaves(sharded)) + 8
 

@@ -1,4 +1,4 @@
-"""What type checkers know about the library: `typed/` holds what mypy and pyright must agree on.
+"""The library's types: `typed/` holds files about which mypy and pyright must agree.
 
 `*_table.py` names the types that users must see, `*_program.py` are programs that both must accept
 under strict settings, and `mistakes.py` has lines that both must report.
@@ -21,7 +21,7 @@ MISTAKES = {
     for number, line in enumerate((HERE / "typed/mistakes.py").read_text().splitlines(), start=1)
     if line.endswith("# bad")
 }
-# optax has annotations, but does not say so; of our own sources only what users see is checked.
+# optax has annotations, but does not say so; in our own sources, only what users see is checked.
 MYPY = """
 [mypy]
 strict = true
@@ -45,7 +45,7 @@ def folder(tmp_path):
 def test_mypy(folder):
     api = pytest.importorskip("mypy.api", reason="this environment was made without mypy")
     (folder / "mypy.ini").write_text(MYPY)
-    # Where all runs share a cache, jax is read only once.
+    # All runs share a cache, so jax is read only once.
     cache = HERE.parents[2] / ".mypy_cache"
     out, err, _ = api.run(
         [
@@ -87,7 +87,7 @@ def test_pyright(folder):
 
 
 def assert_mistakes_alone(found):
-    """Fails with the lines that are reported but right, and those that are wrong but accepted."""
+    """Fails, listing lines that are reported but right and those that are wrong but accepted."""
     reported = [f"{n}:{i}: {text}" for (n, i), text in found.items() if (n, i) not in MISTAKES]
     accepted = [f"{n}:{i} was accepted" for n, i in sorted(MISTAKES) if (n, i) not in found]
     assert not reported + accepted, "\n".join(reported + accepted)

@@ -1,4 +1,4 @@
-"""What PyTorch 2.15 computed for layers, in data/torch_layers, and models of several tests.
+"""PyTorch 2.15's results for layers, in data/torch_layers, and models that several tests use.
 
 Each file holds a state dict (`sd.*`), inputs (`in.*`) and outputs (`out.*`) of one of PyTorch's
 layers or of a small model, in float32, in evaluation mode and with random weights.
@@ -32,9 +32,9 @@ def case(name):
 
 
 def run(model, *inputs, **options):
-    """What a model returns, or a linen module with its variables as a pair.
+    """The output of a model: an nnx module, or a pair of a linen module and its variables.
 
-    In one program: compiling one for each operation takes several times as long.
+    It runs as one program: compiling one for each operation takes several times as long.
     """
     if isinstance(model, tuple):
         module, variables = model

@@ -1,4 +1,4 @@
-"""Small linen modules, in which a program about the inside of a module is one expression."""
+"""Small linen modules that reduce a program about the inside of a module to one expression."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Total(nn.Module):
 
 
 class Inline(nn.Module):
-    """Calls a function as its method: a program inside a module takes one expression."""
+    """Calls a function as its method, so that a program inside a module is one expression."""
 
     body: Any
 
@@ -103,7 +103,7 @@ def total_of(how):
 
 
 def flagged(lift=nn.jit, **options):
-    """Runs a lifted method with a flag that Python looks at."""
+    """Runs a lifted method with a flag that Python evaluates."""
     run = lift(lambda m, x, train: x if train else -x, **options)
     return inside(lambda m, x: run(m, x, True), X)
 
@@ -112,7 +112,7 @@ SOURCES = Path(config.__file__).parent
 LINEN = SOURCES / "linen"
 TABLES = SOURCES / "tables"
 
-# What each table of hints is about; "modules" has the rest.
+# The sources that each table of hints covers; "modules" covers the rest.
 PARTS = {
     "transforms": [
         LINEN / f for f in ("transforms", "lifting.py", "lift_targets.py", "clones.py", "axes.py")

@@ -1,4 +1,4 @@
-"""`Repeat` on eight devices, which test_devices.py runs: stacked layers that are split."""
+"""`Repeat` on eight devices, with stacked layers that are split; test_devices.py runs this file."""
 
 import re
 
@@ -34,7 +34,7 @@ class NNXBlock(nnx.Module):
 
 
 def linen():
-    """The model as a function of its parameters and an input, and parameters."""
+    """The model as a function of its parameters and an input, and the parameters."""
     model = nn.Repeat(LinenBlock, LAYERS)
     return model.apply, model.init(jax.random.key(0), X)
 
@@ -71,7 +71,7 @@ def test_no_device_gathers_the_whole_stack(make):
 @STYLES
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_gradients_in_shard_map_are_those_of_one_device(make, check_vma):
-    """With `check_vma`, jax sums the gradient of what all devices share; without, they must."""
+    """`check_vma` makes jax sum gradients of shared values; without it, the program has to."""
     apply, values = make()
     expected = jax.jit(jax.grad(lambda values, x: (apply(values, x) ** 2).mean()))(values, X)
 

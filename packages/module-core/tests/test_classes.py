@@ -192,7 +192,7 @@ def test_post_init_may_prepare_fields_but_calls_super():
 
 
 def test_an_init_that_makes_nothing():
-    """Libraries have such a layer, which replaces another one."""
+    """Some libraries have a layer like this one, which replaces another layer."""
 
     class Identity(Module):
         def __init__(self, *args, **kwargs):

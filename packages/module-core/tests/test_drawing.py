@@ -47,7 +47,7 @@ class Block(nn.Module):
 
 
 class Net(nn.Module):
-    """Nested modules, one of which is called three times, and a parameter of its own."""
+    """A module with a parameter of its own and nested modules, one of them called three times."""
 
     def setup(self):
         self.block = Block()

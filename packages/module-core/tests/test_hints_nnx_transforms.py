@@ -175,7 +175,7 @@ class Decorated(Net):
 
 
 def donated_twice(copy):
-    """A call that donates what an earlier one donated, or a copy of it."""
+    """A call that donates an array that an earlier call donated, or a copy of it."""
     run = nnx.jit(lambda x: x * 2, donate_argnums=0)
     x = V * 1
     kept = copy(x)

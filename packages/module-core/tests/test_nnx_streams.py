@@ -1,4 +1,4 @@
-"""Random streams: split and forked temporarily, copied, seeded again."""
+"""Random streams: split and forked temporarily, copied, reseeded."""
 
 import jax
 import jax.numpy as jnp

@@ -337,7 +337,7 @@ def test_in_a_notebook_treescope_draws(monkeypatch):
     nnx.display()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what treescope uses of NumPy and jax
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from treescope's use of NumPy and jax
 def test_treescope_shows_attributes_and_metadata():
     treescope = pytest.importorskip("treescope")
     text = treescope.render_to_text(nnx.Dict(s=[nnx.Param(jnp.ones(2), unit="volt")], name="x"))

@@ -177,4 +177,4 @@ def test_counts_can_be_taken_and_put_back():
     draws.child("y").next("b")
     draws.restore(before)
     assert draws.child("x").next("a") == 2
-    assert draws.child("y").next("b") == 2  # a path that the snapshot did not know keeps its count
+    assert draws.child("y").next("b") == 2  # a path that isn't in the snapshot keeps its count

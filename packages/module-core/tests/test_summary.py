@@ -24,7 +24,7 @@ INIT = jax.nn.initializers
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch):
-    """Sets the terminal's width to the one that tables have without a terminal."""
+    """Sets the terminal's width to that of tables printed without a terminal."""
     monkeypatch.setenv("COLUMNS", "120")
 
 
@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 class Net(nn.Module):
-    """Nested modules, one that is called three times, and a parameter of its own."""
+    """A module with a parameter of its own and nested modules, one of them called three times."""
 
     def setup(self):
         self.block = Block()

@@ -33,7 +33,7 @@ class Dense(nn.Module):
 
 
 class Field(nn.Module):
-    """Multiplies by what `read` finds in its field, and counts its traces."""
+    """Multiplies by the value that `read` finds in its field, and counts its traces."""
 
     value: Any
     read: Any
@@ -46,7 +46,7 @@ class Field(nn.Module):
 
 
 class Traces:
-    """A count that a fingerprint can't tell from another."""
+    """A count; the fingerprints of two counts are the same."""
 
     def __init__(self):
         self.count = 0

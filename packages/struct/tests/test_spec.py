@@ -1,4 +1,4 @@
-"""What `struct` is documented to do, statement by statement."""
+"""The documented behavior of `struct`, statement by statement."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Loading a safetensors file of 256 MiB into an nnx module, against the simplest way to read it.
 
-That is `safetensors.numpy` and `jax.device_put`, tensor by tensor. Processor time is measured, most
-of which the system spends on pages of memory that are touched for the first time. Peak
-memory is measured in a separate process, above what it used before.
+The simplest way is `safetensors.numpy` and `jax.device_put`, tensor by tensor. Processor time is
+measured; the system spends most of it on pages of memory that are touched for the first time. Peak
+memory is measured in a separate process, minus the memory that the process used before.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ FORMS: dict[str, Callable[[Path], object]] = {
 
 def peak(form: str, path: str) -> int:
     """The peak growth of the process, which must be a new one, in bytes."""
-    np.asarray(jax.numpy.zeros(2) + 1)  # the device exists
+    np.asarray(jax.numpy.zeros(2) + 1)  # initializes the device
     importlib.import_module("safetensors.numpy")
     before = _memory("VmRSS")
     jax.block_until_ready(FORMS[form](Path(path)))  # type: ignore[no-untyped-call]
@@ -86,7 +86,7 @@ def peak(form: str, path: str) -> int:
 
 
 def _memory(name: str) -> int:
-    """Bytes of this process, as Linux counts them: VmRSS now, VmHWM at most so far."""
+    """Bytes of this process, as Linux counts them: VmRSS now, VmHWM at its peak so far."""
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 

@@ -1,8 +1,8 @@
 """Repeated blocks: a training step of 24 transformer blocks, against Flax's loop over them.
 
-Running is measured in processor time, too: a loop keeps as many threads busy as unrolled layers do,
-and the figure does not depend on the machine's load. Memory is the temporary memory of the compiled
-step.
+The run time is measured as processor time, too: a loop keeps as many threads busy as unrolled
+layers do, and this figure does not depend on the machine's load. Memory is the temporary memory of
+the compiled step.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class State(NamedTuple):
 
 
 def bytes_by_hand() -> float:
-    """Bytes of parameters and Adam's moments on a device, calculated by hand."""
+    """Bytes of parameters and Adam's moments per device, from a hand-written formula."""
     attention = D * HEADS * K + 2 * D * KV_HEADS * K + HEADS * K * D
     split = LAYERS * (attention + 3 * D * F) + 2 * V * D
     whole = LAYERS * 2 * D + D  # the norms' scales
@@ -46,7 +46,7 @@ def bytes_by_hand() -> float:
 
 
 def bytes_of_a_device(tree: Any) -> float:
-    """Bytes of abstract arrays with shardings on a device."""
+    """Bytes per device of abstract arrays with shardings."""
     return float(
         sum(
             math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize

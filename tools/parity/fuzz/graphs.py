@@ -91,7 +91,7 @@ class Graphs:
             if step["do"] == "run":
                 with_, label = step["with"], ">".join(step["with"]) or "eagerly"
                 seen: list[Any] = []
-                # Python has no gradients or mapped axes; there it continues with Linnet's result.
+                # Plain Python has no gradients or mapped axes; it goes on from Linnet's result.
                 abstains = library.eager and not {*with_}.issubset(PLAIN)
                 among = LINNET if abstains else library
                 before = shown(nnx, root)
@@ -459,7 +459,7 @@ def _body(library: Library, body: list[Any], root: Any, x: Any) -> Any:
         elif do == "array":
             setattr(module, name, x * other)
         elif do == "static":
-            # Flax treats a number as data where a module or an array was before.
+            # Flax treats a number as data if it replaces a module or an array.
             setattr(module, f"{name}_size", other)
         elif do == "replace":
             variable.set_value(jnp.full((2,), other, jnp.float32) * x.sum())
@@ -468,8 +468,7 @@ def _body(library: Library, body: list[Any], root: Any, x: Any) -> Any:
         elif do == "delete":
             node = nodes[at % len(nodes)]
             held = children(nnx, node)
-            # A list or dict that is itself the argument is a tree, of which the function gets a
-            # copy.
+            # A list or dict that is itself the argument is a tree; the function gets a copy of it.
             if held and not (node is root and isinstance(node, (list, dict))):
                 key, _ = held[other % len(held)]
                 if isinstance(node, (nnx.List, nnx.Dict, list, dict)):

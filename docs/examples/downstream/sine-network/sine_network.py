@@ -2,7 +2,7 @@
 
 A library in plain JAX that uses Linnet's initializers and no module system: `linnet-initializers`
 installs jax and NumPy, and nothing else. Run as a program, it learns a signal whose frequencies a
-network with tanh would not reach in that time.
+network with tanh would not reach in the same number of steps.
 
 B: batch, I: inputs, O: outputs.
 """
@@ -74,7 +74,7 @@ def step(
 
 
 def main() -> None:
-    """Learns a chirp, and prints how well."""
+    """Learns a chirp, and prints the mean squared error before and after."""
     x = jnp.linspace(-1.0, 1.0, 256)[:, None]  # [B, 1]
     y = jnp.sin(8 * math.pi * x**2)
     parameters = init(jax.random.key(0), (1, 64, 64, 1))

@@ -1,6 +1,6 @@
 """The types that a user of linen must see; mypy and pyright report each `assert_type` that differs.
 
-Nothing here is run: `test_typing.py` gives it to both checkers.
+This file is never run: `test_typing.py` passes it to both checkers.
 """
 
 import dataclasses
@@ -172,7 +172,7 @@ assert_type(nn.merge_param("rate", 0.1, None), float)
 assert_type(nn.FrozenDict({"a": 1})["a"], int)
 
 
-# Dataclasses. A class decorator cannot add a method: `replace` is known for `PyTreeNode` alone.
+# Dataclasses. Checkers know `replace` only on `PyTreeNode`: a decorator cannot declare a method.
 
 
 class Node(struct.PyTreeNode):

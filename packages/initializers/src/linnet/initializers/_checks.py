@@ -1,7 +1,7 @@
 """Checks the arguments before JAX does, with errors that name the bad argument.
 
 Each function takes the caller (a factory's name, or the initializer itself, which prints as the
-call that made it), the argument's name if the check serves several, and the value. It returns the
+call that made it), the argument's name if several share the check, and the value. It returns the
 value in the form that the rest of the package uses.
 """
 
@@ -219,7 +219,7 @@ def key_of(who: object, value: object) -> None:
 def _shown(who: object, value: object) -> str:
     """An argument of a factory, as the end of a message about it."""
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        # kernel_init=lecun_normal: the factory gets what its initializer should get.
+        # kernel_init=lecun_normal: the factory gets the arguments meant for its initializer.
         return f"a PRNG key.\n  {who} makes an initializer: pass {who}(), with parentheses."
     return f"{value!r}."
 

@@ -1,10 +1,10 @@
-"""What is known about a layer's inputs before a call: a tree of shapes and dtypes.
+"""Descriptions of a layer's inputs before a call, as a tree of shapes and dtypes.
 
 Keras builds a layer from shapes only. A module is initialized with example inputs, and an embedding
 needs integers, so the dtypes of the first call are stored, and saved with the shapes.
 
 A placeholder may have unknown sizes, such as that of the batch. `with_sizes` replaces them with a
-number; the outputs for two numbers show which of their sizes are unknown as well.
+number. Sizes that differ between the outputs for two such numbers are unknown as well.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How PyTorch stores the parameters of the cells; see `linnet.module_core.layers.torch_layout`.
 
-PyTorch has the kernels of all gates in one tensor, one below the other: i, f, g, o in an LSTM and
-r, z, n in a GRU. It adds a bias to the inputs and another to the hidden state, one of which is
-enough except for the GRU's n, in which the reset gate multiplies the second:
+PyTorch stores the kernels of all gates in one tensor, stacked: i, f, g, o in an LSTM and r, z, n in
+a GRU. It adds a bias to the input's term and another to the hidden state's. One of them is enough,
+except for the GRU's n, in which the reset gate multiplies the second:
 
     n = tanh(Wᵢₙ x + bᵢₙ + r · (Wₕₙ h + bₕₙ))
 """
@@ -42,7 +42,7 @@ LSTM = Layout(
 
 
 def _gru_biases(ours: Sequence[str]) -> Rule:
-    """The biases of r and z, of n, and of its hidden state if the cell has one."""
+    """The biases of r and z, of n, and of n's hidden-state term if the cell has one."""
     has_last = len(ours) > 1
 
     def load(

@@ -1,3 +1,3 @@
-"""What a training run reports: `linnet.metrics.tensorboard`."""
+"""Logs of training runs: `linnet.metrics.tensorboard`."""
 
 from . import tensorboard as tensorboard

@@ -1,4 +1,4 @@
-"""Proxies that record attributes and items, and call what they lead to."""
+"""Proxies that record attribute and item accesses, and apply them with a call."""
 
 from linnet.module_core.nnx.proxy_caller import ApplyCaller as ApplyCaller
 from linnet.module_core.nnx.proxy_caller import CallableProxy as CallableProxy

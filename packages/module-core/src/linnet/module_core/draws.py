@@ -21,7 +21,7 @@ under an inner transform belong to another trace and are left alone, except thos
 
 **Why the bits are equal.** A group runs the initializer on one key at a time, in a `scan`: the
 equations are those of a single draw, with the same constants, and no generator, factorization or
-rounding sees that there are others. The bits are therefore equal for every initializer, dtype, kind
+rounding depends on the other draws. The bits are therefore equal for every initializer, dtype, kind
 of key and generator, including those (rbg, threefry that is not partitionable) whose bits would
 depend on a batch.
 
@@ -31,9 +31,9 @@ The temporary memory is that of one draw; the single draws of one program need m
 XLA works on several at a time. Each step evaluates all conditionals, so a loop has at most
 `_LONGEST` parameters.
 
-**Several devices.** There, draws are grouped if they are constrained to the same sharding: each
+**Several devices.** Here, only draws that are constrained to the same sharding are grouped: each
 device computes its part of each step, and nothing is gathered. nnx notes the constraint
-(`laid_out`) where it lays out a parameter on a mesh, or as `out_shardings` say. A draw whose
+(`laid_out`) where it lays out a parameter on a mesh or according to `out_shardings`. A draw whose
 sharding isn't known in the trace, as under `jax.jit(model.init, out_shardings=...)`, is left alone:
 in a group with differently sharded ones, it would be computed in one layout and moved to the other.
 """
@@ -58,14 +58,14 @@ _LONGEST = 128  # parameters of one loop
 
 
 class _Source(NamedTuple):
-    """Where a key comes from: `fold_in(root, number)`."""
+    """The origin of a key, which is `fold_in(root, number)`."""
 
     root: Any
     number: Any
 
 
 class _Kind(NamedTuple):
-    """What equal draws have in common."""
+    """The properties that equal draws share."""
 
     draws: Callable[..., Any]
     args: tuple[Any, ...]
@@ -135,7 +135,7 @@ class Recorder:
         return Recorder()
 
     def find(self, value: object) -> tuple[object, Any] | None:
-        """The root key of the draw that `value` is, and the rest of it."""
+        """The root key of the draw that made `value`, and the draw's kind and number, or None."""
         known = self._where.get(id(value))
         if known is None:
             return None
@@ -143,17 +143,17 @@ class Recorder:
         return draw.source.root, (kind, draw.source.number)
 
     def passed(self, value: Any, root: object, rest: Any, loops: object) -> None:
-        """Notes that the body has returned, as `value`, what was drawn inside."""
+        """Notes that `value`, which a body returned, was drawn inside the body."""
         kind, number = rest
         if is_staged(value):
             self._add(kind._replace(root=id(root)), _Draw(value, _Source(root, number)))
 
     def values(self) -> list[Any]:
-        """What was drawn, in order, each value once."""
+        """The drawn values, in order, each of them once."""
         return [draw.value for _, draw in self._where.values()]
 
     def grouped(self, values: Sequence[Any]) -> list[Any]:
-        """The results of a program, where recorded values are drawn in groups."""
+        """The results of a program, with recorded values drawn in groups."""
         wanted = {id(value) for value in values}
         drawn: dict[int, Any] = {}
         alone = is_for_one_device()
@@ -170,10 +170,10 @@ class Recorder:
 
 
 def draws_of(init: Any) -> Any:
-    """What draws the array that `init` returns or puts into a box; None if it isn't known.
+    """The function that draws the array that `init` returns or puts into a box; None if unknown.
 
-    Its result depends on its arguments alone. It may be called again, and equals any other that
-    draws the same.
+    Its result depends on its arguments alone. It may be called again, and compares equal to any
+    other function that draws the same values.
     """
     if inspect.isfunction(init) and init.__module__ == _module_of_jax():
         held = [cell.cell_contents for cell in init.__closure__ or ()]
@@ -182,17 +182,17 @@ def draws_of(init: Any) -> Any:
 
 
 def fills_of(init: Any) -> Any:
-    """What fills the array that `init` returns or puts into a box with given values, or None.
+    """The function that makes the array of given values that `init` returns or boxes; or None.
 
-    Its result depends on shape and dtype alone. It may be called again, and equals any other that
-    fills the same.
+    Its result depends on shape and dtype alone. It may be called again, and compares equal to any
+    other function that makes the same values.
     """
     return getattr(init, "fills", None)
 
 
 @functools.cache
 def _module_of_jax() -> str:
-    """Where jax defines the functions that its factories return."""
+    """The module in which jax defines the functions that its factories return."""
     return jax.nn.initializers.normal().__module__
 
 
@@ -264,7 +264,7 @@ def _old(new: Any, old: Any) -> Any:
 
 
 def is_groupable(key: object) -> bool:
-    """Whether draws from this root key are recorded: in a program for one device."""
+    """Whether draws from this root key are recorded: it is traced, in a program for one device."""
     return is_staged(key) and is_for_one_device()
 
 

@@ -1,7 +1,7 @@
 """A note for a call whose arguments don't fit the function's parameters.
 
-Python's error names one argument. What the function takes, and what it was given, is what a user
-looks up next.
+Python's error names only one argument. The note lists the parameters that the function takes and
+the arguments that it got.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .errors import counted, did_you_mean
 def mismatch(
     error: Exception, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str | None:
-    """The parameters of `fun`, if `error` is about mismatched arguments; the first is a module."""
+    """The note if `error` is about arguments of `fun`, whose first is a module; None otherwise."""
     if not isinstance(error, TypeError) or _did_run(fun, error.__traceback__):
         return None
     try:

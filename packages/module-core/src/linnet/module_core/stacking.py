@@ -176,7 +176,7 @@ def _targets(stacked: str, each: int) -> list[tuple[str, ...]]:
 
 
 def _converted(tree: T, convert: Callable[[Any], Any], what: str) -> T:
-    """`tree` with each mapping converted for which `convert` doesn't return None."""
+    """`tree` with its mappings converted, except those for which `convert` returns None."""
     names: set[str] = set()
     count = 0
 

@@ -1,9 +1,9 @@
 """Values from a file, laid out over devices like the arrays that they replace.
 
-A restored value is a NumPy array, and the next step of a training program would put it on one
-device, or on each as a whole. Where the target's array is spread over devices, each device gets
-its part instead. With a target on one device, values stay what they are: a program that reads
-files without a mesh gets NumPy arrays.
+A restored value is a NumPy array, and the next step of a training program would put the whole array
+on one device, or on each of them. Where the target's array is spread over devices, each device gets
+its part instead. With a target on one device, values stay as they are: a program that reads files
+without a mesh gets NumPy arrays.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ raised.
 
 cloudpickle sends a notebook's class to another process by value: it makes an empty class there, and
 then sets the attributes. One attribute of each class is therefore a `Fields`, which registers the
-class again when it is unpickled. A class that registers itself when it is made, empty
-(`PyTreeNode`), therefore looks up its fields at each flattening.
+class again when it is unpickled. A subclass of `PyTreeNode` registers itself when it is made, when
+it is still empty, and therefore looks up its fields on each flattening.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Fields:
     """The fields of a registered class, as an attribute of the class.
 
     Attributes:
-      data, meta: names of the fields that are children of the pytree, and that are structure.
+      data, meta: names of the fields that are children of the pytree, and of the other fields.
     """
 
     __slots__ = ("_cls", "data", "meta")
@@ -62,10 +62,10 @@ def register(
       made: the class; its constructor takes all fields by name.
       data_fields: names of the fields that are children of the pytree.
       meta_fields: names of the fields that are part of its structure.
-      final: whether these are certainly all fields; see the module's docstring.
+      final: whether these are known to be all fields; see the module's docstring.
 
     Returns:
-      What to store in an attribute of the class; see the module's docstring.
+      The value to store in an attribute of the class; see the module's docstring.
     """
     fields = _registered[made] = Fields(made, data_fields, meta_fields)
     if not final:
@@ -87,7 +87,7 @@ def _registered_again(cls: type, data: tuple[str, ...], meta: tuple[str, ...]) -
     fields = _registered.get(cls)
     if fields is None:
         return register(cls, data, meta)
-    if (fields.data, fields.meta) != (data, meta):  # the methods made for the empty class go
+    if (fields.data, fields.meta) != (data, meta):  # removes the empty class's methods
         for name in _METHODS & vars(cls).keys():
             delattr(cls, name)
         fields.data, fields.meta = data, meta

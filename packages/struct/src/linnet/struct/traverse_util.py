@@ -139,8 +139,8 @@ def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> dict[Any, A
       sep: the separator that joined the paths; None if they are tuples.
 
     Raises:
-      TypeError: `xs` is not a dict; or a path is a tuple although `sep` is given, or not a tuple
-        although it isn't.
+      TypeError: `xs` is not a dict, a path is a tuple although `sep` is given, or a path is not a
+        tuple although `sep` is None.
       ValueError: one path extends another, which is a leaf.
 
     >>> from linnet.struct import traverse_util

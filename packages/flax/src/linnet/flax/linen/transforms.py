@@ -1,8 +1,8 @@
-"""The names of `flax.linen.transforms`: linen's own, and functions that make more of them.
+"""The names of `flax.linen.transforms`: linen's own transforms, and functions that create more.
 
-A transform of `linnet.flax.core.lift`, or a function that is written with these, takes a function
-of a scope. `lift_transform` applies one to a module class, or to a function of a module. The
-function that the transform gets runs on a module, or a tree of them, instead of on scopes.
+A transform of `linnet.flax.core.lift`, or a function that is built from such transforms, takes a
+function of a scope. `lift_transform` applies it to a module class, or to a function of a module:
+the function then runs on a module, or on a tree of modules, instead of on scopes.
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.flax.core import lift

@@ -110,7 +110,7 @@ def _shown(code: str, hidden: list[str]) -> str | None:
 
 
 def _placed(line: int, note: str, starts: list[int], numbers: list[int]) -> tuple[int, str]:
-    """A note with the number of its cell, by the line of the program."""
+    """The cell that has a line of the program, and the note with the line's number in the cell."""
     index = max(i for i, start in enumerate(starts) if start <= max(line, starts[0]))
     return numbers[index], f"(cell, line {max(line - starts[index] + 1, 1)}) {note}"
 
@@ -147,7 +147,7 @@ def _parse(text: str, at: int) -> tuple[_Value, int]:
 
 
 def _items(text: str, at: int) -> Iterator[_Value]:
-    """The contents of brackets, keys and values alike, and last the closing bracket."""
+    """The contents of brackets, both keys and values, and finally the closing bracket."""
     at = _skip(text, at + 1)
     while text[at] not in "]}":
         item, at = _parse(text, at)

@@ -1,4 +1,4 @@
-"""What IPython and pytest call when they load `linnet.flax` as an extension or a plugin."""
+"""Functions that IPython and pytest call when they load `linnet.flax` as an extension or plugin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def unload_ipython_extension(ipython: object) -> None:
 
 
 def pytest_addoption(parser: Any) -> None:
-    """`pytest -p linnet.flax`: called before any conftest.py and other plugins are loaded."""
+    """`pytest -p linnet.flax`: called before any conftest.py or other plugin is loaded."""
     parser.addoption(
         "--linnet-report",
         action="store_true",

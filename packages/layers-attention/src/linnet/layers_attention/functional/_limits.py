@@ -1,4 +1,4 @@
-"""Checks of the arguments that say which keys a query sees, and of those that change the logits.
+"""Checks the arguments that determine which keys a query sees, and those that change the logits.
 
 B batch (any number of dimensions), Q queries, K keys, H heads.
 """
@@ -37,7 +37,7 @@ def visible(
     segment_ids: object,
     key_segment_ids: object,
 ) -> Visible:
-    """Which keys a query sees, from checked arguments.
+    """The keys that a query sees, from checked arguments.
 
     Raises:
       ArgumentError: a window is smaller than 1, or segments are given for the keys alone.
@@ -132,8 +132,8 @@ def sinks_of(sinks: object, heads: int) -> Array | None:
     """The sink's logit of each head, or None.
 
     Raises:
-      ShapeError: there isn't one for each head.
-      DtypeError: they are not floating-point numbers.
+      ShapeError: there isn't one logit for each head.
+      DtypeError: the logits are not floating-point numbers.
     """
     if sinks is None:
         return None

@@ -1,7 +1,7 @@
 """Attention whose arrays are split over a mesh with explicit axes.
 
-Attention in blocks has many intermediate results, for each of which JAX would require a layout: XLA
-chooses these.
+Attention in blocks has many intermediate results. JAX would require a layout for each of them, so
+their layouts are left to XLA.
 
 Along the sequence, however, each device computes the output of its own queries:
 
@@ -11,9 +11,9 @@ The positions of its queries begin at i · Q / n. Keys and values are gathered i
 the loop over the blocks, and their gradients are summed over the devices after it. Left to XLA,
 every device would gather the queries as well, and compute all rows.
 
-This is left to XLA with dropout, since the blocks of all queries draw its masks, which must not
-depend on the number of devices; and outside `jax.jit`, where `jax.shard_map` takes all axes of a
-mesh or none.
+The sequence is left to XLA, too, in two cases: with dropout, whose masks are drawn for blocks of
+all queries and must not depend on the number of devices; and outside `jax.jit`, where
+`jax.shard_map` takes either all axes of a mesh or none.
 
 B batch (any number of dimensions), Q queries, K keys, H heads.
 """
@@ -33,7 +33,7 @@ from linnet.module_core.layout import automatic, entries_of, layout_of
 from ._call import Call
 
 Leaf = tuple[Any, int | None]
-"""A value of a call, and the dimension, from the end, that has its queries."""
+"""A value of a call, and its dimension of queries, counted from the end."""
 
 
 def on_explicit_mesh(attend: Callable[[Call], Array], call: Call, layout: NamedSharding) -> Array:
@@ -110,15 +110,15 @@ def on_explicit_mesh(attend: Callable[[Call], Array], call: Call, layout: NamedS
 
 
 def _gathered(x: Array, axes: str | tuple[str, ...]) -> Array:
-    """The parts of all devices, along the sequence."""
+    """The parts of all devices, concatenated along the sequence."""
     result: Array = lax.all_gather(x, axes, axis=x.ndim - 3, tiled=True)
     return result
 
 
 def _arrays(call: Call) -> tuple[list[str], list[Any], Any, list[int | None]]:
-    """The parts of a call that hold arrays: names, leaves, structure, and where queries are.
+    """The parts of a call that hold arrays: names, leaves, structure, and dimensions of queries.
 
-    The last of these counts dimensions from the end; it is None for leaves without queries.
+    Dimensions of queries are counted from the end; they are None for leaves without queries.
     """
     where = {
         "query": -3,

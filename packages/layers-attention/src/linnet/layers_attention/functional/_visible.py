@@ -95,17 +95,17 @@ def within(left: int | None, right: int | None, queries: Array, keys: Array) -> 
 
 
 def both(a: Array | None, b: Array) -> Array:
-    """Where both hold; `a` may be None, which holds everywhere."""
+    """The entries where both masks are true; None for `a` is true everywhere."""
     return b if a is None else jnp.logical_and(a, b)
 
 
 def _column(x: Array) -> Array:
-    """[..., N, 1]."""
+    """`x` [..., N] as [..., N, 1]."""
     return lax.expand_dims(x, (x.ndim,))
 
 
 def _row(x: Array) -> Array:
-    """[..., 1, N]."""
+    """`x` [..., N] as [..., 1, N]."""
     return lax.expand_dims(x, (x.ndim - 1,))
 
 

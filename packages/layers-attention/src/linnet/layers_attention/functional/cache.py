@@ -1,8 +1,8 @@
 """Caches keys and values of all positions so far, for decoding one or more tokens at a time.
 
 The cache is allocated for `length` positions, so that every step has the same shapes. Each row of a
-batch may be at a position of its own (`filled` has an entry per row), and a ring keeps only the
-last L positions, which a sliding window needs: position p is in slot p modulo L.
+batch may be at a position of its own (`filled` has an entry per row). A ring keeps only the last L
+positions, which are enough for a sliding window: position p is in slot p modulo L.
 
 B batch (any number of dimensions), L capacity, N new positions, H heads, D depth.
 """
@@ -50,8 +50,8 @@ class CacheOptions:
         lengths can be decoded together.
       ring: keeps only as many positions as the layer's `window` needs, which must be bounded to the
         left.
-      axes: names for the dimensions of keys and values, [*B, L, H, D], by which they are split over
-        a mesh, such as ("data", None, "model", None); None for no names.
+      axes: names for the dimensions of keys and values, [*B, L, H, D], which are split over a mesh
+        by these names, such as ("data", None, "model", None); None for no names.
 
     >>> CacheOptions(per_row=True).ring
     False
@@ -83,7 +83,7 @@ PLAIN_CACHE = CacheOptions()
 
 
 class Extended(NamedTuple):
-    """A cache after new positions, and the arguments for attention from these to all.
+    """A cache after new positions, and the arguments for attention from these to all positions.
 
     Attributes:
       cache: the cache with the new positions.
@@ -187,11 +187,11 @@ def append_to_cache(
 def extend_cache(
     cache: Cache, key: Array, value: Array, *, lengths: Array | None = None, ring: bool = False
 ) -> Extended:
-    """Appends new positions, and returns what they attend to.
+    """Appends new positions, and returns the keys and values that they attend to.
 
     The arguments and errors are those of `append_to_cache`. Causal attention with the result's
-    `query_offset` and `key_positions` lets each new token see itself and all before it. In a ring,
-    these are the positions stored so far, followed by the new ones, since the new ones may
+    `query_offset` and `key_positions` lets each new token see itself and all before it. With a
+    ring, the keys are those stored so far, followed by the new ones, since the new ones may
     overwrite positions that the first of them still sees.
 
     >>> import jax.numpy as jnp
@@ -252,7 +252,7 @@ def _check_room(cache: Cache, more: int | Array) -> None:
 
 
 def _lengths(lengths: object, cache: Cache, most: int) -> Array:
-    """The numbers of new tokens of each row: [*B]."""
+    """The number of new tokens in each row: [*B]."""
     array = as_array(lengths, "lengths")
     rows = cache.filled.shape
     if not rows:

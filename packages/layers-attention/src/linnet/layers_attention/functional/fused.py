@@ -3,8 +3,8 @@
 The kernel supports only half precision and computes its softmax in float32. Its dropout could not
 be reproduced elsewhere, so dropout is not supported; nor are soft caps and sinks. A causal window
 is the kernel's own; other windows and segments become a mask, and biases become one array. "auto"
-chooses the kernel only for calls that need neither, in shapes that it supports: only then is memory
-linear in the length.
+chooses the kernel only for calls that need neither a mask nor a bias, in shapes that the kernel
+supports: only then is memory linear in the length.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, D depth of queries and keys, E depth
 of values.
@@ -116,7 +116,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     batch = jnp.broadcast_shapes(sizes.batch, *(x.shape[:-3] for x in extras))
     entries = math.prod(batch)
     own_causality = _has_own_causality(call)
-    window = None  # the kernel has one only with causality
+    window = None  # the kernel supports one only with causality
     if own_causality:
         if visible.left is not None:
             window = (visible.left - 1, 0)

@@ -5,8 +5,8 @@
     ∂w = (q_xᵀ · q_g) s_x s_g
 
 There are two ways to compute them. `fp8_scaled_dot_general` multiplies the 8-bit numbers
-themselves, in the forward and backward passes; `fp8_rounded_dot_general` multiplies what they
-represent, in the arrays' own dtype, and leaves it to XLA to recognize the pattern.
+themselves, in the forward and backward passes; `fp8_rounded_dot_general` multiplies the values that
+they represent, in the arrays' own dtype, and leaves it to XLA to recognize the pattern.
 
 Backward passes are more sensitive to rounding, so they run at the highest precision.
 """
@@ -37,7 +37,7 @@ _Operands: TypeAlias = tuple[Array, Array]
 
 
 class Fp8Scales(TypedDict):
-    """What a product keeps from step to step: scales [1], and histories of magnitudes [n]."""
+    """The state that a product keeps between steps: scales [1], and histories of magnitudes [n]."""
 
     lhs_scale: Array
     rhs_scale: Array
@@ -311,7 +311,7 @@ def _quantized_dot_bwd(
     lhs_grad = dequantize(lhs_grad, like_lhs.dtype, rhs_scale * new_scale)
     rhs_grad = dot_general_transpose_rhs(q_g, q_lhs, q_rhs, **options)
     rhs_grad = dequantize(rhs_grad, like_rhs.dtype, lhs_scale * new_scale)
-    # The gradient of a scale is the new scale, which `in_q` returns: none from here.
+    # The gradient of a scale is the new scale, which `in_q` returns; this function returns None.
     return (lhs_grad, None, None, rhs_grad, None, None, new_scale, new_history)
 
 
@@ -336,7 +336,7 @@ def fp8_scaled_dot_general(
     grad_dtype: DTypeLike = jnp.float8_e5m2,
     out_sharding: OutSharding | None = None,
 ) -> Array:
-    """`lax.dot_general` of 8-bit numbers, whose gradients are products of 8-bit numbers too.
+    """`lax.dot_general` of 8-bit numbers; its gradients are products of 8-bit numbers, too.
 
     The gradients with respect to scales and histories are their new values, for the next step.
 
@@ -406,7 +406,7 @@ def fp8_rounded_dot_general(
 ) -> Array:
     """`lax.dot_general` of operands that are rounded to 8 bits, in their own dtype.
 
-    XLA recognizes the pattern on GPUs that have 8-bit matrix units, and uses these; elsewhere the
+    XLA recognizes the pattern on GPUs that have 8-bit matrix units, and uses them; elsewhere, the
     result is the same, but computing it takes a little longer than without rounding.
 
     Args:

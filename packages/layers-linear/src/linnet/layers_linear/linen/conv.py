@@ -86,7 +86,7 @@ class Conv(Module):
 
     @property
     def shared_weights(self) -> bool:
-        """True: one kernel serves every position."""
+        """True: all positions share one kernel."""
         return True
 
     @compact

@@ -14,7 +14,7 @@ from linnet.module_core.linen import Module
 
 
 class Embed(Module):
-    """A table of vectors for the integers in [0, `num_embeddings`), with `features` entries each.
+    """A table with a vector of `features` entries for each integer in [0, `num_embeddings`).
 
     The table is created in `setup`, so that `attend` and modules that share `embedding` find it
     too. An id of `num_embeddings` or more gives NaN; in a table of one row, every id gives that

@@ -114,7 +114,7 @@ class GRUCell(RNNCellBase):
 
     @nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Array:
-        """Makes the hidden state before the first step.
+        """Creates the hidden state for the first step.
 
         Args:
           rng: random key for `carry_init`.
@@ -127,5 +127,5 @@ class GRUCell(RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """1: the features."""
+        """1, since only the last axis holds features."""
         return 1

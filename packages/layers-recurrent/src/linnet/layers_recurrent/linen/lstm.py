@@ -78,7 +78,7 @@ class _LSTMCellBase(RNNCellBase):
 
     @nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> LSTMCarry:
-        """Makes (c, h) before the first step.
+        """Creates (c, h) for the first step.
 
         Args:
           rng: random key for `carry_init`.
@@ -99,7 +99,7 @@ class _LSTMCellBase(RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """1: the features."""
+        """1, since only the last axis holds features."""
         return 1
 
 

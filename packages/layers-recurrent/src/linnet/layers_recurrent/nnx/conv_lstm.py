@@ -120,5 +120,5 @@ class ConvLSTMCell(MemoryCell):
 
     @property
     def num_feature_axes(self) -> int:
-        """The spatial dimensions, and the features."""
+        """The number of spatial dimensions, plus one for the features."""
         return len(self.kernel_size) + 1

@@ -1,4 +1,4 @@
-"""What training needs besides the model."""
+"""Training utilities: optimizers, parameter averages and metrics."""
 
 import typing as _typing
 

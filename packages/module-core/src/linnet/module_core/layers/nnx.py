@@ -1,8 +1,8 @@
 """`Layer`, the base class of nnx layers, and helpers to create and read parameters.
 
 Layers are initialized eagerly: the constructor draws the parameters in the order of the code, with
-one key of the stream 'params' for each. Their calls end in pure functions, whose errors know shapes
-but not the layer, which `Layer` adds.
+one key of the stream 'params' for each. Their calls end in pure functions, whose errors report
+shapes; `Layer` adds the layer to these errors.
 """
 
 from __future__ import annotations

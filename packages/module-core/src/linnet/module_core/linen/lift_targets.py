@@ -1,6 +1,6 @@
 """What a lifted transform is applied to: functions, methods and classes.
 
-A lifted function makes a `Lift` of each call and passes it to the transform (`lift_target`).
+A lifted function makes a `Lift` for each call and passes it to the transform (`lift_target`).
 Transforms that run several functions, such as `nn.cond`, make their own `Lift`s, with a
 `function_call` for each. Transforming a class gives a subclass whose methods are lifted
 (`lift_class`); the clones inside are instances of the original class.

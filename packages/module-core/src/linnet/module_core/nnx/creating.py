@@ -2,8 +2,8 @@
 
 A constructor that runs eagerly draws each array on one device, and moves it to its sharding. Here
 it is traced twice, which computes nothing: `eval_shape` finds the variables and their shardings,
-and `jit` compiles their initial values, of which each device computes its part, with equal draws in
-groups where that is possible (see `draws`).
+and `jit` compiles a program in which each device computes its part of the initial values. Equal
+draws are grouped where possible (see `draws`).
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ def display(*args: object) -> None:
     """Shows objects, as expandable trees in a notebook and as text elsewhere.
 
     In a notebook, treescope (`linnet-module-core[treescope]`) renders them if it is installed, with
-    pictures of arrays. Without it, a tree shows shapes, dtypes, bytes and shardings, like that of a
-    module that a cell returns.
+    pictures of arrays. Without it, a tree shows shapes, dtypes, bytes and shardings, like the tree
+    of a module that a cell returns.
 
     Args:
       *args: modules, states, arrays, linen's variables, or any other objects.

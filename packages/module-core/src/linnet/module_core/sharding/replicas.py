@@ -24,10 +24,10 @@ _MOST = 20
 def check_replicated(tree: object) -> None:
     """Checks that all copies of each value are equal, bit for bit.
 
-    Copies are the parts of an array that several devices hold, and the values that each process
-    has to itself: NumPy arrays, and arrays on its devices alone. In a program of several processes,
-    all of them have to call this function, with trees of the same paths. Each array is read once;
-    between processes, only checksums of 64 bits are sent.
+    Copies are the parts of an array that several devices hold, and the values of which each process
+    has its own: NumPy arrays, and arrays on its devices alone. In a program of several processes,
+    all of them have to call this function, with trees that have the same paths. Each array is read
+    once; between processes, only checksums of 64 bits are sent.
 
     Args:
       tree: linen variables, an nnx module or state, or any tree of arrays.
@@ -39,7 +39,7 @@ def check_replicated(tree: object) -> None:
     >>> check_replicated({"params": jnp.ones(3)})
     """
     arrays = {path: x for path, x in by_path(tree).items() if is_array(x)}
-    # (array, part of it, device) and a digest, of each part that is here.
+    # (array, part of it, device) and a digest, for each part that this process has.
     rows = [
         (i, *_words(part), device, *digest)
         for i, x in enumerate(arrays.values())
@@ -74,11 +74,11 @@ def check_replicated(tree: object) -> None:
     )
 
 
-_NONE = 2**32 - 1  # in place of a device, for what a process has to itself
+_NONE = 2**32 - 1  # in place of a device, for a value that belongs to one process
 
 
 def _parts(x: object) -> Iterator[tuple[str, int, tuple[int, ...]]]:
-    """Each part of an array that this process has: which one, where, and its digest."""
+    """Each part of an array that this process has: its index, its device and its digest."""
     kind = f"{getattr(x, 'dtype', None)}{getattr(x, 'shape', ())}"
     if isinstance(x, jax.Array) and is_key(x):
         x = jax.random.key_data(x)

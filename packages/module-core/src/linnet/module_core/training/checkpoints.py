@@ -110,8 +110,9 @@ def save_checkpoint(
       overwrite: replace a checkpoint of this step, and remove those of later ones.
       keep_every_n_steps: also keep one checkpoint per this number of steps.
       async_manager: writes the file in a thread; the tree is copied first.
-      orbax_checkpointer: writes a folder instead, such as `orbax.checkpoint.PyTreeCheckpointer()`,
-        which is used if the switch `flax_use_orbax_checkpointing` of `config` is on.
+      orbax_checkpointer: writes a folder instead of a file. By default,
+        `orbax.checkpoint.PyTreeCheckpointer()` does so if the switch
+        `flax_use_orbax_checkpointing` of `config` is on.
 
     Returns:
       The path of the checkpoint.
@@ -346,7 +347,7 @@ def safe_normpath(path: str) -> str:
 
 
 def convert_pre_linen(params: PyTree) -> PyTree:
-    """Renames the modules of a model from before linen, which counted all kinds together.
+    """Renames the modules of a model from before linen, when one count numbered all kinds.
 
     Args:
       params: parameters in nested dicts.

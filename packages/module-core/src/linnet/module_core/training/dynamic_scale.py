@@ -57,7 +57,7 @@ class DynamicScale(PyTreeNode):
     >>> bool(result.finite), float(result.dynamic_scale.scale)
     (False, 4.0)
 
-    Parameters are then kept where a gradient was not finite:
+    To keep the old parameters after a step that is not finite:
     `jax.tree.map(lambda new, old: jnp.where(result.finite, new, old), new_state, state)`.
     """
 

@@ -36,7 +36,7 @@ class ComparedLayer(NamedTuple):
       ours: the path of ours.
       shape: the shape of our output.
       difference: the largest difference, relative to the largest number in PyTorch's output; inf
-        if the outputs have a different number of elements, or not the same NaNs.
+        if the outputs have different numbers of elements, or NaNs in different places.
       note: how PyTorch's output was arranged, or why it can't be compared.
     """
 
@@ -49,7 +49,7 @@ class ComparedLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare_intermediates` found; `print` shows it as a table.
+    """The result of `compare_intermediates`, which `print` shows as a table.
 
     Attributes:
       layers: a row for each layer found on both sides, in PyTorch's order.
@@ -181,7 +181,7 @@ def compare_intermediates(
 
 
 def _by_name(ours: object) -> dict[str, tuple[str, Numbers]]:
-    """Our outputs by the spelling of their paths; those of layers in `Repeat` apart."""
+    """Our outputs by the spelling of their paths, with an entry for each layer of a `Repeat`."""
     found: dict[str, tuple[str, Numbers]] = {}
     flat = dict(_flattened(ours, ()))
     for path, value in flat.items():

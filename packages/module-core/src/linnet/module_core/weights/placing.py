@@ -25,13 +25,13 @@ from .safetensors import Tensor
 def place_of(value: Any, name: str, variable: Variable[Any] | None = None) -> Sharding | None:
     """The sharding that the next value gets; None for jax's default.
 
-    It is that of the value. A shape and dtype alone may have none, and then has the one that the
-    metadata of its `variable` specifies. A sharding on an abstract mesh is one on the mesh of
+    It is that of the value. If the value is only a shape and dtype without a sharding, it is the
+    one that the metadata of its `variable` specifies. An abstract mesh is replaced with the mesh of
     devices that is set.
 
     Raises:
-      ArgumentError: its mesh is abstract, and no such mesh of devices is set.
-      ShapeError: it doesn't divide the shape.
+      ArgumentError: the sharding's mesh is abstract, and no such mesh of devices is set.
+      ShapeError: the sharding doesn't divide the shape.
     """
     found = getattr(value, "sharding", None)
     if variable is not None and isinstance(value, jax.ShapeDtypeStruct) and found is None:
@@ -67,8 +67,8 @@ def placed(
             array = own_copy(array, dtype)
         result: jax.Array = jax.device_put(array, sharding).block_until_ready()
         if not array.flags.c_contiguous:
-            # jax has copied it in a different order, and lets go of it only with the next transfer:
-            # by then, the next tensor would be in memory, too.
+            # jax has copied it in a different order, and releases the copy only at the next
+            # transfer: by then, the next tensor would be in memory, too.
             jax.device_put(np.zeros((), np.int32))
         return result
 

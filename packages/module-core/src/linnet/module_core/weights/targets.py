@@ -1,7 +1,7 @@
-"""What is loaded into: the variables of an nnx module or of a linen module, and its layers.
+"""The targets of loading: the variables and the layers of an nnx module or a linen module.
 
-An nnx module holds both. Linen's variables don't say which layers they belong to, so the module is
-called once without computing anything, on inputs of which only the shapes matter.
+An nnx module holds both. Linen's variables don't say which layers they belong to, so a linen module
+is called once, without computing anything, on inputs of which only the shapes matter.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Leaf:
     def store(self, value: Numbers, *, own: bool) -> None:
         """Replaces the value, keeping its dtype and its place.
 
-        Unless the numbers are our `own`, they are copied: a PyTorch model may go on training in
-        their memory.
+        Unless the numbers are our `own`, they are copied: a PyTorch model may continue training in
+        the same memory.
         """
         self.put(placed(value, self.dtype, self.place(), own=own))
 
@@ -64,8 +64,8 @@ class Target:
     Attributes:
       leaves: the variables.
       layers: layers with a layout.
-      places: for layers whose tensors PyTorch has under different paths: these paths, with what
-        follows the tensors' names.
+      places: for layers whose tensors PyTorch has under different paths: these paths, each with the
+        suffix of the tensors' names.
       wrapped: for layers in a wrapper: the wrapper.
       stacks: the paths of `Repeat`s, with the numbers of their layers and of layers in a step.
       sequences: the paths of `Sequential`s, with the names of their layers.
@@ -98,7 +98,7 @@ class Target:
         for name, suffix in (("forward_rnn", "_l0"), ("backward_rnn", "_l0_reverse")):
             rnn = inner(name)
             if rnn is not None:
-                # The layer within it is noted first or later; its cell is found by either.
+                # The inner layer may be noted before or after this one: both orders find its cell.
                 self.places.setdefault(rnn, []).append((path, suffix))
         wrapped = inner("layer_instance")
         if wrapped is not None and layout is not None and layout.wraps is not None:
@@ -106,7 +106,7 @@ class Target:
             self.places.setdefault(wrapped, []).append((path, ""))
 
     def prefixes(self, path: Path) -> list[tuple[Path, str]]:
-        """Where PyTorch has the tensors of a layer: path, and what follows the names."""
+        """The paths that a layer's tensors may have in PyTorch, each with the names' suffix."""
         found: list[tuple[Path, str]] = []
         for place, suffix in self.places.get(path, []):
             found += [(outer, end) for outer, end in self.places.get(place, []) if end]
@@ -120,7 +120,7 @@ def target_of(
     inputs: Sequence[object] | None,
     options: Mapping[str, Any] | None,
 ) -> Target:
-    """What can be loaded into a module.
+    """The variables and layers of a module, for loading.
 
     Raises:
       ArgumentTypeError: `module` is not a module.
@@ -149,7 +149,7 @@ def _of_nnx(module: nnx.Module) -> Target:
     for path, value in nnx.iter_graph(module):
         names = tuple(map(str, path))
         last = path[-1] if path else ""
-        if isinstance(last, tuple):  # what a wrapper keeps for a parameter of its layer
+        if isinstance(last, tuple):  # a wrapper's value for a parameter of its layer
             scale = ("scale",) if path[-2] == "scales" else ()
             names = _statistic(("layer_instance", *map(str, (*last, *scale))), names[:-2])
         if isinstance(value, nnx.Variable):

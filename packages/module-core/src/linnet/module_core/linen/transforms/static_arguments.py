@@ -1,8 +1,8 @@
 """Which arguments of a lifted method are static: passed unchanged instead of traced.
 
 A number or a name selects an argument however the call passes it. Numbers count the module: `self`
-is 0. All other arguments are traced, and a flag among them fails where Python evaluates it; the
-error then says which argument that is and how to make it static.
+is 0. All other arguments are traced. If Python evaluates a flag among them, an error says which
+argument that is and how to make it static.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class StaticArguments(Record):
         first: int = 1,
         option: str = "static_argnums",
     ) -> StaticArguments:
-        """Makes it from the options as users give them."""
+        """Creates an instance from the options as users pass them."""
         return cls(
             (numbers,) if isinstance(numbers, int) else tuple(numbers),
             frozenset((names,) if isinstance(names, str) else names),
@@ -133,7 +133,7 @@ class StaticArguments(Record):
     def explained(
         self, lift: Lift, positions: Sequence[int], names: Iterable[str]
     ) -> Iterator[None]:
-        """Adds to an error about a traced argument which one it may be, and how to make it static.
+        """Adds a note to an error: which traced argument may be its cause, and how to fix that.
 
         Args:
           lift: the call.

@@ -192,8 +192,8 @@ def split_context(ctxtag: Hashable | None = None) -> Iterator[SplitContext]:
     state holds only new leaves. Merge the results in the same order, in one `merge_context`.
 
     Args:
-      ctxtag: the tag of an open `update_context`, in which the splits and merges share what they
-        know about the caller's objects; None for splits on their own.
+      ctxtag: the tag of an open `update_context`, in which the splits and merges share their
+        records of the caller's objects; None for splits on their own.
     """
     yield SplitContext(_context(ctxtag))
 

@@ -35,7 +35,7 @@ class Effect:
       graphdef: the structure of the roots and of new objects in the output, after the function.
       origin: for each node of `graphdef`, the index of the caller's node, or None for a new node.
       changed: the leaves of `graphdef` whose values are sent.
-      kept: for each other leaf, the caller's leaf that it is.
+      kept: for each other leaf, the corresponding leaf of the caller's objects.
       in_place: whether only values changed.
     """
 

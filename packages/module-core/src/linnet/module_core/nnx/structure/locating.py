@@ -1,9 +1,9 @@
-"""Adds to errors the location of the module that raised them.
+"""Adds the location of the failing module to errors.
 
 An error is located in the innermost module that it passes through. The path to that module is known
-only from further out: each module that the error passes through looks for the innermost one among
-its submodules, and replaces the path so far with the path to it. So the path begins at the module
-that the user called, and no path is computed unless an error is raised.
+only in the modules around it: each one that the error passes through looks for the innermost one
+among its submodules, and replaces the path so far with the path to it. So the path begins at the
+module that the user called, and no path is computed unless an error is raised.
 
     In blocks[0].attention (Attention), method __call__.
 

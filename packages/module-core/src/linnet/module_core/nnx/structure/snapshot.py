@@ -1,8 +1,8 @@
 """A cached structure, with a check in microseconds that it is still valid.
 
 A `Snapshot` belongs to one root object and is stored in a slot of that object, so both are freed
-together. It keeps the result of a walk, and what the walk saw: the contents of each object, list
-and dict. The check that they are unchanged has three steps, cheapest first:
+together. It keeps the result of a walk, and the contents of each object, list and dict at that
+time. The check that the contents are unchanged has three steps, cheapest first:
 
 1. If no nnx object was edited since the last check (`edits.count`), objects are unchanged.
 2. Otherwise, contents are compared by identity, all at C speed. Equality would run user-defined
@@ -226,7 +226,7 @@ def _fits(content: Content, outline: Content) -> bool:
 
 
 def snapshot_of(root: Pytree) -> Snapshot:
-    """The snapshot of a root: the cached one if it still holds, or a new one."""
+    """The snapshot of a root: the cached one if it is still valid, or a new one."""
     try:
         snapshot: Snapshot = get_structure(root)
     except AttributeError:

@@ -314,7 +314,7 @@ def spec_of_each_leaf(
     Args:
       bundle: the bundle of the objects.
       occurrences: the occurrences of the objects, with specs.
-      either: whether a leaf may have two specs, of which the true one is used.
+      either: whether a leaf may have two specs; the one that is true as a boolean is used.
 
     Raises:
       ArgumentError: a leaf has two different specs; the message names both paths.

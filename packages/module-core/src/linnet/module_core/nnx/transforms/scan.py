@@ -8,8 +8,8 @@ that steps write to are carried, too.
 
 The loop carries the carried values and stacks outputs along an axis; the body closes over the rest,
 which is therefore not an input of the loop. Carried values that no step writes to, such as the
-parameters of a carried module, leave the body as the objects that came in; `jax.lax.scan` treats
-those as constants, so a backward pass keeps no copy of them for each step.
+parameters of a carried module, are returned from the body as the same objects; `jax.lax.scan`
+treats those as constants, so a backward pass keeps no copy of them for each step.
 
 A `jax.jit` around the loop, inlined in other programs, traces each structure once, however often it
 is called. Numbers, text and flags that are broadcast are part of its key, since the function may
@@ -156,7 +156,7 @@ class _WrittenTo(Exception):
 
 
 class _Loop:
-    """The loop of one call, inside its program: the route of every value, and the body.
+    """The loop of one call, inside its program: how each value is passed, and the body.
 
     Args:
       handed_on: leaves that are carried although their spec broadcasts them.
@@ -300,7 +300,7 @@ class _Loop:
             lost = {i for i, is_kept in kept if not is_kept}
             self.written -= {i for i, source in enumerate(after.sources) if source in lost}
         after_carried = [self._checked(last[i], carried[k], i) for k, i in enumerate(self.carried)]
-        # Static results; the last trace of the body leaves them on this loop.
+        # Static results; the last trace of the body stores them on this loop.
         self.plan: Plan = after.plan
         self.sent = outcome.effect.changed
         self.layout = tuple(layout)
@@ -323,7 +323,7 @@ class _Loop:
             raise _WrittenTo(lost)
 
     def _replaced(self, run: Run, before: Carried, new: object, carried: object) -> Replaced | None:
-        """What a step returned for the carry, unless it returned the objects that came in."""
+        """The new carry of a step that didn't return the objects that came in; None otherwise."""
         if self.scan._modes.tree:
             return None
         roots = list(run.inside.roots)

@@ -4,9 +4,9 @@ A variable has a value, metadata, and an identity: two modules that hold the sam
 through `split`, `merge` and every transform. Its class states its purpose (`Param`, `BatchStat`),
 and filters select variables by class.
 
-Variables are cheap. Value and metadata are slots, so that the values of hundreds of variables are
-gathered at C speed. Metadata is an immutable mapping that an edit replaces, so that one identity
-check detects changes. Hooks are looked up only if the variable has metadata or the class defines
+Variables are cheap. Value and metadata are slots, so the values of hundreds of variables are
+gathered at C speed. Metadata is an immutable mapping that an edit replaces, so one identity check
+detects changes. Hooks are looked up only if the variable has metadata or the class defines
 hooks.
 """
 
@@ -38,7 +38,7 @@ V = TypeVar("V", bound="Variable[Any]")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
-"""The default of an argument for which None is a value, as signatures show it."""
+"""The default of an argument for which None is a value; signatures show `<missing>`."""
 
 
 class Variable(Operators[A], Generic[A]):

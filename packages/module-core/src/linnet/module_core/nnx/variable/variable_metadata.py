@@ -17,7 +17,7 @@ A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
 
 HOOKS = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
-"""Metadata keys of hooks: functions (or tuples of them) that run at the event that they name."""
+"""Metadata keys of hooks: functions (or tuples of them) that run on the event that a key names."""
 
 
 @dataclasses.dataclass
