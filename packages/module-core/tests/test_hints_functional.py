@@ -40,7 +40,7 @@ REMEDIES = [
         lambda: repeated((10, 10)),
     ),
 ]
-# The hint of another error, which `test_hints_linen` tries.
+# The hint of a different error, which `test_hints_linen` covers.
 PASSED_ON = "not readable: error.hint"
 
 

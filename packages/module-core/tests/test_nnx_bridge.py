@@ -32,7 +32,7 @@ class LinenDense(linen.Module):
 
 
 class LinenBlock(linen.Module):
-    """Parameters, a statistic that changes, something random, something sown."""
+    """Has parameters, a statistic that changes, a random draw and a sown value."""
 
     @linen.compact
     def __call__(self, x, train=False):

@@ -16,7 +16,7 @@ class Variable(Generic[T]):
     """One variable, whose current value is read from its scope on each access.
 
     Attributes:
-      scope, collection, name: where it lives.
+      scope, collection, name: where the variable is stored.
       unbox: read and write the value without its metadata box.
     """
 

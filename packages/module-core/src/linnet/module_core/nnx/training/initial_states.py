@@ -123,8 +123,7 @@ def _layout(
         if named is not None:
             return named
     of = next((of_path[path[i:]] for i in range(len(path)) if path[i:] in of_path), None)
-    # A moment of a different shape, such as that of a factored matrix, keeps the layout that `init`
-    # gives it.
+    # A moment of a different shape, such as that of a factored matrix, is laid out by `init`.
     return None if of is None or of.shape != x.shape else of.sharding
 
 
