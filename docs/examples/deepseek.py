@@ -123,7 +123,7 @@ class LatentAttention(nnx.Module):
 
 
 def scale_of(config: Mapping[str, Any]) -> float:
-    """The factor of the products of queries and keys, larger where YaRN extends the context."""
+    """The factor of the products of queries and keys, larger if YaRN extends the context."""
     scale = (config["qk_nope_head_dim"] + config["qk_rope_head_dim"]) ** -0.5
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     factor, weight = rope.get("factor") or 1.0, rope.get("mscale_all_dim") or 0.0

@@ -148,7 +148,7 @@ def test_every_written_page_is_in_the_navigation():
         assert page in text or f"- {folder}/\n" in text or folder.startswith("examples"), page
 
 
-# What users search for, and the page that answers it.
+# Terms that users search for, and the page that should come first for each.
 SEARCHES = {
     "nn.Module": "api/linen/module/",
     "nnx.Module": "api/nnx/module/",

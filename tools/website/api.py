@@ -3,7 +3,7 @@
 The names are read from the sources as text, without importing anything. A module's public names are
 those in its `__all__`; without one, the names without an underscore that it defines, those that it
 imports `as` themselves, and those that an `import *` provides. A name that is a module becomes a
-part, with names of its own. A package that holds nothing of its own (a facade: it installs several
+part, with names of its own. A package that defines nothing itself (a facade: it installs several
 modules) gets a list of its names, each of which links to its description. A new package or name
 thus appears automatically.
 """
@@ -160,7 +160,7 @@ def exports(module: str) -> tuple[str, ...]:
 
 
 def resolve(path: str) -> str | None:
-    """Where `path` is defined: a name in a module, or a module; None if outside the packages."""
+    """The path of the definition (or module) behind `path`; None if it is outside the packages."""
     for _ in range(20):
         module, _, name = path.rpartition(".")
         if module and file_of(module) is None:  # it may be another module's name here
@@ -222,7 +222,7 @@ def summary(home: str) -> str:
     module, _, name = home.rpartition(".")
     if file_of(module) is None:
         return ""
-    found = [  # several, where a function is overloaded
+    found = [  # several, if a function is overloaded
         ast.get_docstring(node) or ""
         for node in _tree(module).body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name

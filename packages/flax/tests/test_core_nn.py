@@ -1,4 +1,4 @@
-"""Layers as functions of a scope: what tools/parity can't compare with Flax."""
+"""Layers as functions of a scope: properties that tools/parity can't compare with Flax."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Values equal jax's bit for bit, and follow the formulas; for compiled ones, see test_compiled."""
+"""Values equal jax's bit for bit, and follow the formulas; test_compiled covers compiled draws."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""What is specific to individual nnx layers: attributes, options passed on, streams, mistakes."""
+"""Behavior of individual nnx layers: attributes, options passed on, streams, mistakes."""
 
 import jax
 import jax.numpy as jnp

@@ -28,7 +28,7 @@ def both(lengths=None):
 
 
 def layer(**fields):
-    # The inner RNN's fields have no effect: `Bidirectional` sets the order and the time axis.
+    # The inner RNNs' fields have no effect: `Bidirectional` sets the order and the time axis.
     backward = linen.RNN(linen.SimpleCell(H), keep_order=False, time_major=True)
     return linen.Bidirectional(linen.RNN(linen.GRUCell(H), reverse=True), backward, **fields)
 

@@ -1,4 +1,4 @@
-"""A missing attribute that other libraries have: the error says what to write, and that works."""
+"""A missing attribute that other libraries have: the error names code that works instead."""
 
 import inspect
 

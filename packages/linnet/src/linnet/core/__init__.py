@@ -1,6 +1,6 @@
 """Models as functions of a scope, frozen dictionaries, and metadata of variables.
 
-This package holds nothing of its own; the names come from `linnet.struct` and `linnet.module_core`.
+This package defines nothing itself; the names come from `linnet.struct` and `linnet.module_core`.
 """
 
 from linnet.module_core.boxes import AxisMetadata as AxisMetadata

@@ -1,4 +1,4 @@
-"""Scopes of linen's variables, and the types of what they hold; see `linnet.linen.module`."""
+"""Scopes of linen's variables, and the types of their contents; see `linnet.linen.module`."""
 
 from linnet.linen.module import CollectionFilter as CollectionFilter
 from linnet.linen.module import DenyList as DenyList

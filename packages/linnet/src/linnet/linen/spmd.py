@@ -1,4 +1,4 @@
-"""Logical axes: names for what axes mean, and rules that map them to a mesh."""
+"""Logical axes: names for the meanings of axes, and rules that map the names to a mesh."""
 
 from linnet.module_core.linen.sharding.logical_axes import (
     get_logical_axis_rules,

@@ -1,6 +1,6 @@
 """The parts of a training loop besides the model: its state, files, devices and schedules.
 
-This package holds nothing of its own; each name is defined in `linnet.module_core.training`.
+This package defines nothing itself; each name is defined in `linnet.module_core.training`.
 
 >>> import jax.numpy as jnp, optax
 >>> from linnet.training import TrainState

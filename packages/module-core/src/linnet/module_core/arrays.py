@@ -82,7 +82,7 @@ def check_is_here(x: object, what: str, action: str) -> None:
     Args:
       x: an array; anything else is accepted.
       what: a description of it, with its path.
-      action: what needs the whole array, as in "pickled".
+      action: the participle of the action that needs the whole array, such as "pickled".
 
     Raises:
       ArgumentError: other processes have a part of it.

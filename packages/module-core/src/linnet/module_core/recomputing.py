@@ -1,7 +1,7 @@
 """Decides which values a repeated layer keeps for its backward pass and which it recomputes.
 
 In each step, a loop writes to memory whatever its backward pass needs from the forward pass.
-Unrolled layers need less: XLA computes cheap values again where that is faster than reading them.
+Unrolled layers need less: XLA computes cheap values again when that is faster than reading them.
 It can't do so for a loop, whose two passes are two loops. So the choice is made here: products,
 convolutions, random bits and everything else that is costly are kept; elementwise functions,
 reductions and copies are computed again. For a transformer block on a CPU, the backward pass takes

@@ -183,7 +183,7 @@ def from_state_dict(target: object, state: object, name: str = ".") -> object:
       name: the name of `target` in paths.
 
     Returns:
-      A new tree; `target` is not changed. Where an array of the target is spread over devices, an
+      A new tree; `target` is not changed. If an array of the target is spread over devices, an
       array that the program has not placed (such as a NumPy array from a file) is split in the same
       way. All other leaves are those of the state dict.
 

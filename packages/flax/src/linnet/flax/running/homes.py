@@ -1,4 +1,4 @@
-"""Finds where Linnet has a name of Flax, for programs that are rewritten.
+"""Finds the place of a Flax name in Linnet, for programs that are rewritten.
 
 It needs no table. It looks up a name of Flax at the same path in `linnet`, and then at that path
 without the module that holds the name. The first result that is the same object as in

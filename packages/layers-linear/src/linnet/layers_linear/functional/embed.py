@@ -122,7 +122,7 @@ def attend(
 
 
 def _layout(ids: Array, embedding: Array) -> OutSharding | None:
-    """The result's sharding where JAX requires one: that of ids and features."""
+    """The result's sharding if JAX requires one: that of ids and features."""
     of_ids, of_table = layout_of(ids), layout_of(embedding)
     either = of_ids or of_table
     if either is None:

@@ -42,7 +42,7 @@ class MGUCell(RNNCellBase):
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       carry_init: initializer of the carry.
-      reset_gate: the forget gate also scales what the hidden state adds to the candidate.
+      reset_gate: the forget gate also scales the hidden state's contribution to the candidate.
 
     >>> import jax, jax.numpy as jnp
     >>> x = jax.random.normal(jax.random.key(0), (2, 3))

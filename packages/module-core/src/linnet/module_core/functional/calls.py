@@ -1,7 +1,7 @@
 """`init`, `apply`, `lazy_init` and `bind`: calls to a function of a scope.
 
 As for a module, a call makes a frame from the user's arguments, runs the function once, on the
-frame's outermost scope, and returns what the frame holds.
+frame's outermost scope, and returns its output, the frame's variables, or both.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def apply(
 
     Returns:
       A function (variables, *args, rngs=None, **kwargs) that returns the output of `fn`, or
-      (output, changed collections) where `mutable` is not False.
+      (output, changed collections) if `mutable` is not False.
 
     Raises:
       ApplyScopeInvalidVariablesTypeError, ApplyScopeInvalidVariablesStructureError: the variables

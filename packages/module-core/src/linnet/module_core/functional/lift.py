@@ -1,9 +1,9 @@
 """jax's transforms for functions of a scope.
 
-Each is linen's transform of the same name, without a module: the function gets a scope that
-holds what was lifted. `vmap`, `scan`, `jit`, … return a function (scope, *args); `vjp`, `jvp`,
-`cond`, `switch` and `while_loop` take the scope as an argument and run directly. Instead of a scope
-there may be a tree of scopes.
+Each is linen's transform of the same name, without a module: the function gets a scope with the
+lifted variables and random streams. `vmap`, `scan`, `jit`, … return a function (scope, *args);
+`vjp`, `jvp`, `cond`, `switch` and `while_loop` take the scope as an argument and run directly.
+Instead of a scope there may be a tree of scopes.
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.module_core.functional import init, lift

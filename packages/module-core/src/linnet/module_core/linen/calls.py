@@ -1,8 +1,8 @@
 """Sets up a call to `init`, `apply` or `bind`.
 
 A call makes a frame from the user's arguments, binds a clone of the module to the frame's root,
-runs the method, and returns what the frame holds. The module itself never changes. If it can,
-`init` traces the method instead; see `eager_init`.
+runs the method, and returns its output, the frame's variables, or both. The module itself never
+changes. If it can, `init` traces the method instead; see `eager_init`.
 """
 
 from __future__ import annotations

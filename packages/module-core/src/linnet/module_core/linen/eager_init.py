@@ -161,7 +161,7 @@ class Deferred:
         return Deferred(self)
 
     def find(self, value: Any) -> tuple[object, PyTree] | None:
-        """The draw or constant behind `value`, after its root key (None for a constant)."""
+        """The pair (root key or None, draw or constant) of `value`; None if it is neither."""
         known = self._draws.get(id(value))
         if known is not None:
             return getattr(known[1], "root", None), known[1]

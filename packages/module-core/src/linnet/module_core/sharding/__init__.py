@@ -6,9 +6,9 @@
     variables = jax.jit(model.init, out_shardings=layouts)(jax.random.key(0), x)
 
 A model may name the axes of its arrays itself (`with_partitioning`); rules are for models that
-don't, and for what belongs to them, such as the moments of an optimizer: their paths end like those
-of the parameters. Everything here takes linen variables, nnx modules and states, and other trees,
-and identifies arrays by their paths, such as "params/blocks/attention/query/kernel".
+don't, and for arrays that belong to such models, such as the moments of an optimizer, whose paths
+end like those of the parameters. Everything here takes linen variables, nnx modules and states, and
+other trees, and identifies arrays by their paths, such as "params/blocks/attention/query/kernel".
 
 This is part of module-core, not a package of its own: it works with boxes and variables, and has no
 other dependency.

@@ -77,7 +77,7 @@ class OutAxes:
         return (*output[:position], None, *output[position + 1 :]), output[position]
 
     def prefix(self) -> object:
-        """The axes of the stacked outputs, with None where the carry is."""
+        """The axes of the stacked outputs, with None in place of the carry."""
         position = self.carried
         if position is None:
             return plain(self.axes, 0)
