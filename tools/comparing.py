@@ -29,7 +29,7 @@ def near(
       atol: the largest absolute error, added to the relative one.
       half: the minimum of both for 16-bit numbers.
       scaled: whether `atol` is a fraction of the largest expected number, if that is more than 1:
-        where large numbers cancel, their errors remain.
+        if large numbers cancel, their errors remain.
     """
     for path, a, b in _pairs(ours, expected):
         if isinstance(a, jax.Array) and isinstance(b, jax.Array):

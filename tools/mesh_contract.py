@@ -101,7 +101,7 @@ class Check:
         self.expected = self.one(*arguments)
 
     def failures(self) -> Iterator[str]:
-        """What fails, with the row's name and the mesh."""
+        """The failures, with the row's name and the mesh."""
         import jax
         from jax.sharding import AxisType, Mesh
 

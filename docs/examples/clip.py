@@ -70,7 +70,7 @@ class Layer(nnx.Module):
 
 
 class Pool(nnx.Module):
-    """One vector for an image: what a learned query finds in its patches."""
+    """One vector for an image, in which a learned query collects features of its patches."""
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
         width, heads = config["hidden_size"], config["num_attention_heads"]

@@ -1,4 +1,4 @@
-"""What the programs that load a checkpoint print: its size, and how outputs and tensors compare."""
+"""Reports of the programs that load a checkpoint: its size, and how outputs and tensors compare."""
 
 from collections.abc import Mapping
 from pathlib import Path

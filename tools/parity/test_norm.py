@@ -1,4 +1,4 @@
-"""Normalization: bit for bit what Flax computes.
+"""Normalization: the same results as Flax, bit for bit.
 
 Each case is a norm built the same way from both libraries. Variables, outputs and new statistics
 are compared bit by bit: eager with eager and jitted with jitted, since fusion changes rounding.
@@ -144,7 +144,7 @@ def test_same_variables_and_numbers(case):
     jitted = [jax.jit(step(m))(variables, x) for m in (ours, theirs)]
     if case.mask is None and x.dtype != c64:
         identical(*jitted)
-    else:  # A mask's positions are counted once instead of twice; other loops are fused then.
+    else:  # A mask's positions are counted once instead of twice, so XLA fuses different loops.
         near(*jitted, rtol=0.01 if x.dtype == bf16 else 2e-6)
     if "params" in variables:
         near(

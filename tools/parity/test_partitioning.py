@@ -32,7 +32,7 @@ LAYERS = {"partition_name": "layers"}
 
 
 def plain(value):
-    """`value` without the classes that each library has of its own."""
+    """`value` without the classes that are specific to one library."""
     if hasattr(value, "names") and hasattr(value, "replace_boxed"):
         kind = type(value).__name__
         return (kind, plain(value.value), value.names, value.mesh, getattr(value, "rules", None))

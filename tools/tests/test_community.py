@@ -131,7 +131,7 @@ def test_the_layer_that_contributing_adds_is_complete(tmp_path):
     searched = os.pathsep.join([str(folder / "src"), str(workspace.ROOT / "tools")])
     done = subprocess.run(
         command,
-        cwd=tmp_path,  # from where the tests find their tables
+        cwd=tmp_path,  # the folder in which the tests find their tables
         env={**os.environ, "PYTHONPATH": searched},
         capture_output=True,
         text=True,

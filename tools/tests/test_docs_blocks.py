@@ -57,7 +57,7 @@ ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 # Pages that compare bits. On other pages, numbers are rounded, so they compile quickly.
 OF_BITS = ["docs/design/bit_identical.md", "docs/design/rng_derivation.md"]
 
-# What only some sessions install: `tests` where everything is tested, on the newest jax.
+# Only some sessions install these: `tests`, which tests everything, on the newest jax.
 OPTIONAL = ("optax", "orbax", "safetensors", "keras", "equinox", "haiku", "flatbuffers")
 
 
@@ -70,7 +70,7 @@ class Block(NamedTuple):
 
 
 class Tab(NamedTuple):
-    """A tab: its label, the labels of its set, and where it begins and ends."""
+    """A tab: its label, the labels of its set, and its offsets in the page."""
 
     label: str
     labels: list[str]
@@ -101,7 +101,7 @@ def tabs(page):
 
 
 def readers(page):
-    """The labels that a page is to be read by; "" alone for a page whose tabs hold no Python."""
+    """The labels with which a page is read; only "" if its tabs hold no Python."""
     labels = [tab.label for tab in tabs(page) if blocks(page[tab.start : tab.end])]
     return list(dict.fromkeys(labels)) or [""]
 

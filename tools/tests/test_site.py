@@ -1,4 +1,4 @@
-"""The site's parts that need neither mkdocs nor griffe: what is public, what is written, links."""
+"""Parts of the site that need neither mkdocs nor griffe: public names, generated files, links."""
 
 import importlib
 import re
@@ -18,7 +18,7 @@ from workspace import ROOT
 PARTS = [part for of in site_api.api().parts.values() for part in of.walk()]
 
 
-# What is public.
+# Public names.
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.path)
@@ -99,7 +99,7 @@ def test_a_facade_s_own_links_lead_to_descriptions():
     assert targets <= set(site_api.api().paths)
 
 
-# What is written.
+# Generated files.
 
 
 GENERATED = generate.generated()

@@ -1,4 +1,4 @@
-"""The files that are built for every package, and that every build gives the same bytes."""
+"""The files that are built for every package; each build gives the same bytes."""
 
 import shutil
 import subprocess

@@ -84,7 +84,7 @@ def test_every_session_that_is_run_exists():
 
 
 def test_every_session_that_checks_is_run():
-    """A session that no workflow runs checks nothing; the others are for developers' machines."""
+    """A session that no workflow runs checks nothing; those below are for developers' machines."""
     run = set().union(*(sessions_of(job, step) for job, step in steps()))
     at_desks = {"tests", "tests_on", "examples", "bench"}  # `matrix` is `tests` on each jax
     assert sessions_of_noxfile() - run == at_desks

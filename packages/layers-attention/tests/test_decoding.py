@@ -1,4 +1,4 @@
-"""Decoding rows that are at different positions: each gives what it would give alone."""
+"""Decoding rows at different positions: each row gives the result that it would give alone."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What importing loads, and what is documented."""
+"""The modules that an import loads, and docstrings."""
 
 import pytest
 

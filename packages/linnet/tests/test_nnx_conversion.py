@@ -66,7 +66,7 @@ class Model(nnx.Module):
 
 
 def random_like(variables):
-    """Values that initializers don't give: biases that aren't zero, scales that aren't one."""
+    """Values that initializers don't produce: biases that aren't zero, scales that aren't one."""
     leaves, structure = jax.tree.flatten(variables)
     rng = np.random.default_rng(0)
     drawn = [placed(rng.uniform(0.5, 1.5, x.shape), x.dtype) for x in leaves]

@@ -1,4 +1,4 @@
-"""What the linear, pooling and dropout layers are documented to do, statement by statement.
+"""The documented behavior of the linear, pooling and dropout layers, statement by statement.
 
 The numbers are Flax's for the same seeds.
 """

@@ -1,7 +1,7 @@
 """Random histories: modules edited inside and between jitted calls, compared with runs without jit.
 
 A history is a list of steps on two modules that may share anything. A step edits one of them (its
-variables, plain lists, dicts and tuples, static attributes, raw arrays, what it shares) either
+variables, plain lists, dicts and tuples, static attributes, raw arrays, shared parts), either
 outside or inside a function under `nnx.jit`, and then both are inspected. The same is done to a
 plain copy without jit. After each step, values, structure and sharing are equal.
 

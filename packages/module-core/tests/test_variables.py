@@ -1,4 +1,4 @@
-"""Collections: what is read, made, changed, rejected and returned."""
+"""Collections: reading, making, changing, rejecting and returning variables."""
 
 import jax
 import jax.numpy as jnp

@@ -1,6 +1,6 @@
 """Neural networks as stateful modules: everything that nnx has, under one name.
 
-This package defines nothing itself: the `__module__` of each name gives the package that does.
+This package defines nothing itself: the `__module__` of a class or function names its package.
 The core is loaded immediately, layers and namespaces (`nnx.graph`, `nnx.nn`) on first use.
 
 >>> import jax.numpy as jnp

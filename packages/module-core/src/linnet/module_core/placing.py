@@ -85,8 +85,8 @@ def assembled(
 ) -> jax.Array:
     """An array made of the pieces that the devices of this process hold.
 
-    Each piece is requested once, however many devices hold it, and transferred before the next one
-    is requested; otherwise, pieces in transit would pile up in memory.
+    Each piece is requested once, no matter how many devices hold it, and transferred before the
+    next one is requested; otherwise, pieces in transit would pile up in memory.
 
     Args:
       shape: the shape of the whole array.
@@ -138,11 +138,12 @@ def on_devices(layout: Sharding, what: str) -> Sharding:
 
 
 def target_layout(old: object, new: object) -> Sharding | None:
-    """The layout of a value that `new` replaces, if `new` should get it; None if it stays as it is.
+    """The layout of the value that `new` replaces, if `new` should get it, or None.
 
-    It should if the old value is spread over several devices, both have the same shape, and the
-    program hasn't placed the new one: it is a NumPy array, or a jax array on jax's default device
-    that is not `committed`. An array that a program has placed stays where it is.
+    It should get that layout if the old value is spread over several devices, both have the same
+    shape, and the program hasn't placed the new one: it is a NumPy array, or a jax array on
+    jax's default device that is not `committed`. An array that a program has placed stays where it
+    is.
     """
     if isinstance(old, jax.core.Tracer) or new is old:
         return None

@@ -108,8 +108,8 @@ def from_bytes(target: object, encoded_bytes: bytes) -> object:
       encoded_bytes: the bytes that `to_bytes` returned for a tree of that structure.
 
     Returns:
-      A new tree; its arrays are read-only NumPy arrays. Where the target's array is spread over
-      devices, it is a jax array with the same layout.
+      A new tree; its arrays are read-only NumPy arrays. If the target's array is spread over
+      devices, the new one is a jax array with the same layout.
 
     Raises:
       InvalidBytesError: (a ValueError) the bytes are cut off, or are something else.

@@ -29,7 +29,7 @@ VARIABLE = "LINNET_FLAX"
 
 
 class Finder:
-    """Finds `flax` and what is below it in `linnet.flax`: both the finder and the loader."""
+    """Finds `flax` and the modules below it in `linnet.flax`; both the finder and the loader."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -78,7 +78,7 @@ watching: list[Callable[[str, ModuleType], None]] = []
 
 
 def install(*, report: bool = False) -> None:
-    """Makes `import flax`, from here on, give `linnet.flax`, in child processes too.
+    """Makes `import flax` give `linnet.flax` from now on, in child processes, too.
 
     Calling it again does nothing. Flax need not be installed; if it is, it is not loaded.
 

@@ -1,4 +1,4 @@
-"""Names of Flax that Linnet lacks: a program fails where it uses one, not where it imports it.
+"""Names of Flax that Linnet lacks: a program fails when it uses one, not when it imports it.
 
 `from flax.nnx import Missing` gives a placeholder that raises an error when it is used, since many
 programs import more than a run needs. `nnx.Missing` raises an `AttributeError` itself, so that
@@ -69,7 +69,7 @@ def _is_from_import() -> bool:
 
 
 def message(name: str) -> str:
-    """What is missing, and what to use instead."""
+    """The missing name, and what to use instead."""
     return f"{name} is not in Linnet.\n  {REMEDIES[name]}"
 
 

@@ -1,9 +1,9 @@
 """The report of `--report` when a program ends: the names of Flax it used, and where time went.
 
 Names are recorded by the modules themselves: while a report is made, each module of the tree has a
-class whose attribute access notes the name, if the access comes from outside Linnet.
+class whose attribute access records the name, if the access comes from outside Linnet.
 
-Times are exclusive: what ran inside something else counts once, for the innermost kind. jax itself
+Times are exclusive: an interval inside another one counts once, for the innermost kind. jax itself
 says when it has traced, lowered or compiled something (`jax.monitoring`). The rest are spans around
 the calls that a program makes: `init` of a linen module and the construction of an nnx module,
 `apply`, and transformed functions of nnx. A call that happens while jax traces is part of tracing.
@@ -84,7 +84,7 @@ class Clock(threading.local):
         self.past.append(Interval(start, kind, end - start, True))
 
     def span(self, kind: str, start: float, end: float) -> None:
-        """Counts a call, without what was counted during it."""
+        """Counts a call, without the intervals that were counted during it."""
         inside = 0.0
         for interval in reversed(self.past):
             if interval.start < start:
@@ -111,7 +111,7 @@ def begin(watching: list[Callable[[str, ModuleType], None]]) -> None:
 
 
 def watch(name: str, module: ModuleType) -> None:
-    """Records what is used of a module that a program imports as `name`."""
+    """Records which names a program uses from a module that it imports as `name`."""
     vars(module)["linnet_recorded_as"] = name
     module.__class__ = Recorded
     timed = {"flax.linen": _time_linen, "flax.nnx": _time_nnx}.get(name)

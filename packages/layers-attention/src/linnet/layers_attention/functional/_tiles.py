@@ -256,7 +256,7 @@ def _distance_bias(static: Static, arrays: Arrays, tile: Tile, function: Distanc
 
 
 def spread_block_of(static: Static, x: Array, tile: Tile) -> Array:
-    """A tile's part of a bias or mask, [*B, H, G, q, k]; dimensions that broadcast stay."""
+    """A tile's part of a bias or mask, [*B, H, G, q, k]; dimensions that broadcast keep size 1."""
     if x.shape[-2] > 1:
         x = block_of(x, tile.query_start, static.blocks.query_block, -2)
     if x.shape[-1] > 1:

@@ -30,7 +30,7 @@ class Fp8DotGeneralBase(Module):
     Args:
       amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
-      e5m2_dtype: that of gradients.
+      e5m2_dtype: the 8-bit dtype of gradients.
 
     >>> Fp8DotGeneralBase().amax_history_length
     1024
@@ -110,7 +110,7 @@ class Fp8DotGeneralOp(_DotGeneral):
     Args:
       amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
-      e5m2_dtype: that of gradients.
+      e5m2_dtype: the 8-bit dtype of gradients.
 
     >>> import jax, jax.numpy as jnp, warnings
     >>> from linnet.layers_linear.linen import Dense
@@ -156,7 +156,7 @@ class Fp8DirectDotGeneralOp(_DotGeneral):
     Args:
       amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
-      e5m2_dtype: that of gradients.
+      e5m2_dtype: the 8-bit dtype of gradients.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.layers_linear.linen import Dense
@@ -200,7 +200,7 @@ class NANOOFp8DotGeneralOp(Fp8DotGeneralOp):
     Args:
       amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
-      e5m2_dtype: that of gradients.
+      e5m2_dtype: the 8-bit dtype of gradients.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.layers_linear.linen import Dense
@@ -219,7 +219,7 @@ class Fp8Einsum(Fp8DotGeneralBase):
     Args:
       amax_history_length: the number of steps whose magnitudes determine the scales.
       e4m3_dtype: the 8-bit dtype of inputs and kernels.
-      e5m2_dtype: that of gradients.
+      e5m2_dtype: the 8-bit dtype of gradients.
 
     >>> import jax, jax.numpy as jnp
     >>> x, kernel = jnp.ones((2, 3)), jnp.ones((3, 4))

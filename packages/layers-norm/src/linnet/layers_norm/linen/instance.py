@@ -34,7 +34,7 @@ class InstanceNorm(Module):
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first two and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
-        accurate where the mean is many times the standard deviation.
+        accurate if the mean is many times the standard deviation.
       force_float32_reductions: computes the statistics in float32 or wider.
 
     >>> import jax, jax.numpy as jnp

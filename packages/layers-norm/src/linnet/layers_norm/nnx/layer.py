@@ -49,7 +49,7 @@ class LayerNorm(Layer):
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first two and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
-        accurate where the mean is many times the standard deviation.
+        accurate if the mean is many times the standard deviation.
       promote_dtype: casts the tuple of input, scale and bias, before the statistics are computed.
       rngs: draws the parameters: scale, then bias.
       bias_metadata, scale_metadata: metadata of the parameters.

@@ -1,4 +1,4 @@
-"""Recurrent cells as nnx modules: they own their maps, and call `functional`.
+"""Recurrent cells as nnx modules, which hold their linear maps and call `functional`.
 
 >>> import jax.numpy as jnp
 >>> from linnet.layers_recurrent import nnx

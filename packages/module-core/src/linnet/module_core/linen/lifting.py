@@ -107,7 +107,7 @@ class Lift:
         self.roots = roots_of(self.modules, self.handles)
         self.frame = self.roots[0].frame if self.roots else Frame({}, {}, False)
         self._cursors = {id(m): _cursors_of(m) for m in self.modules}
-        self._changed: list[Any] = [{} for _ in self.roots]  # names of what any run has changed
+        self._changed: list[Any] = [{} for _ in self.roots]  # names of changed variables
         self._passage: Passage | None = None
 
     def _take_modules(self, tree: object) -> object:
@@ -316,7 +316,7 @@ class Lift:
 
 
 class _Part:
-    """A part of a tree that is a leaf of another one."""
+    """A part of a tree that is a leaf of another tree."""
 
     def __init__(self, value: Collections) -> None:
         self.value = value

@@ -1,8 +1,8 @@
 """Draws inside lifted transforms, and where their values come out.
 
 While a model is made, the draw of a parameter is known by the value that represents it (see
-`eager_init` and `draws`). A transform returns other values, which belong to the trace outside and
-have an axis for its steps. A `Passage` follows the draws:
+`eager_init` and `draws`). A transform returns different values, which belong to the trace outside
+and have an axis for its steps. A `Passage` follows the draws:
 
 1. when the body is entered, its frame gets its own ledger, for the draws inside;
 2. when it ends, the changed variables that are draws are noted, by path;

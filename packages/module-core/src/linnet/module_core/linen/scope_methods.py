@@ -1,8 +1,9 @@
 """The methods of a scope that programs call: functions of a scope make their variables with them.
 
 A module checks names and states before it uses its scope; a function of a scope has nothing but the
-scope. So these methods do both: each reserves the name that it is given, and checks that the call
-has not ended. They have the same names and arguments as in Flax, and use the functions in `scope`.
+scope. These methods therefore do both: each reserves the name that it is given, and checks that the
+call has not ended. They have the same names and arguments as in Flax, and use the functions in
+`scope`.
 
 >>> import jax
 >>> from linnet.module_core.functional import init

@@ -139,7 +139,7 @@ class VariableAccess:
           NameInUseError: the module has a submodule or variable of that name.
           ScopeVariableNotFoundError: it is missing, and there is no `init_fn` or the collection is
             immutable.
-          ScopeCollectionNotFound: the same, where the whole collection is missing.
+          ScopeCollectionNotFound: the same, if the whole collection is missing.
         """
         if not (init_fn is None or callable(init_fn)) or not isinstance(name, str):
             raise misused(
@@ -213,7 +213,7 @@ class VariableAccess:
         return self._bound_scope("access module paths").path
 
     def make_rng(self, name: str = "params") -> PRNGKey:
-        """A new random key from the stream `name`, or from "params" where that was not given.
+        """A new random key from the stream `name`, or from "params" if that was not given.
 
         Raises:
           InvalidRngError: neither was given.

@@ -300,7 +300,7 @@ def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]
     try:
         for cls, name in wanted:
             function = getattr(cls, name)
-            if isinstance(function, Jitted):  # inside it, the modules would be other objects
+            if isinstance(function, Jitted):  # inside it, the modules would be different objects
                 function = function.__wrapped__
             replaced.append((cls, name, cls.__dict__.get(name, _ABSENT)))
             setattr(cls, name, noting(function, name))

@@ -2,7 +2,7 @@
 
 The kind depends on the value's class. Objects and variables declare it by a class attribute
 `_nnx_kind`, so that this file, the lowest layer of nnx, depends on neither. Only kinds that cannot
-change are cached: a module stays a module, and a class that jax knows as a pytree stays one. A
+change are cached: a module remains a module, and a class registered as a pytree remains one. A
 class that jax doesn't know may become a pytree with the next call to
 `jax.tree_util.register_pytree_node`, so jax is asked each time, except for Python's scalars and
 functions.

@@ -2,7 +2,7 @@
 
 A step usually changes the variables that it was passed, and returns them. A step written in the
 functional style returns new ones: a state mapped by `jax.tree.map`, `{"w": nnx.Param(...)}`. As
-long as the structure is that of the carry that came in, the values are what the next step gets. The
+long as they have the structure of the carry that came in, the next step gets their values. The
 result of the loop then has new variables in the places of those that were replaced, and the
 caller's variables there keep their values.
 
@@ -68,7 +68,7 @@ class Carried:
         self.values = [_value(leaf) for leaf in self.walk.leaves]
 
     def replaced(self, carry: object) -> Replaced | None:
-        """What a step returned, if it has different variables of the same structure; else None."""
+        """A step's result if it has different variables of the same structure; else None."""
         roots: list[Any] = []
         detached = detach_nodes(carry, roots, {})
         if _structure(detached) != _structure(self.detached):
@@ -87,7 +87,7 @@ class Carried:
         Args:
           carry: the arrays of the carry after the last step, and any holes.
           values: the values of its objects' leaves after the last step.
-          kept: what all steps have kept.
+          kept: the parts that all steps have kept.
 
         Raises:
           TraceContextError: a kept variable with a new value belongs to a different trace level.
@@ -112,7 +112,7 @@ class Replaced:
     Attributes:
       detached: the new carry, with holes numbered from 0.
       values: the values of its objects' leaves.
-      kept: what it has in common with the carry before the step.
+      kept: the parts that it has in common with the carry before the step.
     """
 
     def __init__(self, before: Carried, detached: object, walk: Walk) -> None:
