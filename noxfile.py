@@ -109,7 +109,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False)
 @each_jax
 def tests_on(session: nox.Session, jax: str) -> None:
-    """What `tests` runs, for one jax version."""
+    """Run the tests for `tests`, on one jax version."""
     _, chosen, options = test_arguments(session.posargs)
     if len(chosen) > 1 and jax == JAX[-1]:
         # The session `types` runs them in the same environment, on the same Python and jax.
@@ -145,7 +145,7 @@ def nightly(session: nox.Session) -> None:
     session.env["PYTHONWARNINGS"] = "error:jax:DeprecationWarning"
     # Nobody waits for this session, so it tries more random histories of modules than others do.
     session.env["LINNET_HISTORIES"] = "500"
-    # A bound with "dev" admits prereleases, of these two alone.
+    # A bound with "dev" admits prereleases, of these two packages alone.
     newest = [f"{name}>={JAX[-1]}.dev0" for name in ("jax", "jaxlib")]
     # XLA aborts on flags that it doesn't know, or no longer knows.
     run_tests(session, newest, list(workspace.packages()), session.posargs, flags={})
@@ -450,7 +450,7 @@ def share_bytecode(session: nox.Session) -> None:
 
 
 def example_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Which examples `nox -s examples -- ...` asks for, and the options for each of them."""
+    """The examples that `nox -s examples -- ...` asks for, and the options for each of them."""
     known = sorted(p.stem for p in EXAMPLES.glob("*.py") if "__main__" in p.read_text("utf-8"))
     known.remove("quickstart")  # it has a session of its own
     split = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))

@@ -97,7 +97,7 @@ def layers(package: Package) -> str:
 
 
 def _public_names(folder: Path, level: int = 1) -> dict[str, list[str]]:
-    """What `folder/__init__.py` imports from each public file next to it, or `level - 1` above."""
+    """The names that `folder/__init__.py` imports from each public file, `level - 1` folders up."""
     names: dict[str, list[str]] = {}
     for node in ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.ImportFrom) or node.level != level or node.module is None:

@@ -5,8 +5,8 @@
 
 A package works alone if an environment that was empty before its installation contains only the
 package's requirements and theirs, if the package requires only what the project allows, and if
-each of its modules can be imported from that environment without a warning. The first two follow
-from the metadata of the installed distributions, so the check does not depend on the installer.
+each of its modules can be imported from that environment without a warning. The first two are
+checked with the metadata of the installed distributions, so the installer does not matter.
 This file uses only the standard library, because `packaging` would be an undeclared requirement.
 """
 
@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
 
-# What packages may require besides each other.
+# The requirements that packages may have besides each other.
 ALLOWED = {"jax", "jaxlib", "numpy"}
 ALLOWED_FOR = {"linnet-keras-bridge": {"keras"}, "linnet-flax": {"msgpack"}}
 
@@ -59,7 +59,7 @@ def closure(name: str, present: dict[str, Distribution]) -> set[str]:
 
 
 def complaints(name: str, present: dict[str, Distribution]) -> list[str]:
-    """Why the package `name` doesn't work alone here; empty if it does."""
+    """The reasons why the package `name` doesn't work alone here; empty if it does."""
     if name not in present:
         return [f"{name} is not installed for {sys.executable}."]
     found = []

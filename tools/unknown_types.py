@@ -40,7 +40,7 @@ def is_any(annotation: ast.expr) -> bool:
 
 
 def count(sources: Iterable[str]) -> Counter[str]:
-    """How many annotations there are of each kind, and how many of these are `Any`."""
+    """The number of annotations of each kind, and how many of these are `Any`."""
     found: Counter[str] = Counter()
     for source in sources:
         for kind, annotation in annotated(ast.parse(source)):
@@ -76,7 +76,7 @@ def aliases(sources: Mapping[str, str]) -> tuple[set[str], set[tuple[str, str]]]
 
 
 def count_aliases(sources: Mapping[str, str]) -> Counter[str]:
-    """How many annotations of each kind are one of the aliases of `Any`."""
+    """The number of annotations of each kind that are one of the aliases of `Any`."""
     names, otherwise = aliases(sources)
     uses: Counter[str] = Counter()
     for file, source in sources.items():

@@ -132,7 +132,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
         self.before = signal.signal(signal.SIGINT, stop)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Shows how far training has come."""
+        """Shows the progress of training."""
         if logs is not None and not sys.stdout.isatty():
             text = f"loss {logs['loss']:.4f}  held out {logs['val_accuracy']:.3f}"
             done, steps = (epoch + 1) * self.in_epoch, self.epochs * self.in_epoch

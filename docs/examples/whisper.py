@@ -5,7 +5,7 @@
 CHECKPOINT is a folder with config.json and model.safetensors (Radford et al. 2022,
 arXiv:2212.04356). If it is omitted, a tiny model with random weights is loaded. The encoder reads a
 spectrogram, and the decoder attends to the encoder's features while it generates the text. The keys
-and values of these features are computed once for a text; those of the text itself are in a cache.
+and values of these features are computed once per text; those of the text itself are in a cache.
 If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B batch, F frames of the spectrogram, M its frequencies, S = F / 2 features, T tokens,
@@ -138,7 +138,7 @@ class Whisper(nnx.Module):
 
 
 def load_model(folder: Path) -> tuple[Whisper, Mapping[str, Any]]:
-    """The model of a folder, and its config.json."""
+    """The model in a folder, and its config.json."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     return filled(config, load(folder)), config
 

@@ -29,7 +29,7 @@ PAIRS = {
 }
 
 
-# Modules in which the functions and classes that Flax defines are compared, and their methods.
+# Modules whose functions, classes and methods are compared if Flax defines them there.
 HELPERS = [
     "training.train_state",
     "training.common_utils",

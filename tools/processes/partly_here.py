@@ -1,4 +1,4 @@
-"""Functions on arrays that are only partly in a process; test_processes.py runs these tests."""
+"""Functions on arrays that no process holds entirely; test_processes.py runs these tests."""
 
 import copy
 import pickle

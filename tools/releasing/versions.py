@@ -82,7 +82,7 @@ def are_disjoint(one: str, other: str) -> bool:
 
 def _bounds(requirement: str) -> tuple[Version, Version]:
     found = {s.operator: Version(s.version) for s in Requirement(requirement).specifier}
-    # A version with epoch 1 is above all without an epoch.
+    # A version with epoch 1 is above all versions without an epoch.
     return found.get(">=", Version("0")), found.get("<", Version("1!0"))
 
 

@@ -22,7 +22,7 @@ from workspace import ROOT, Package
 
 # In searches, guides and the pages in docs/api come first.
 LOWER = "---\nsearch: {boost: 0.2}\n---\n\n"
-# A program's lines are up to 100 characters long: they fit where a table of contents would be.
+# A program's lines are up to 100 characters long and take the space of the table of contents.
 WIDE = LOWER.replace("---\n\n", "hide: [toc]\n---\n\n")
 EXAMPLES = ROOT / "docs" / "examples"
 

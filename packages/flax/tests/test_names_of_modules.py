@@ -1,4 +1,4 @@
-"""What modules of the tree define themselves: rules for shardings, lifting, small helpers."""
+"""Names that modules of the tree define themselves: sharding rules, lifting, small helpers."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""NNXLayer: what it does with an nnx module."""
+"""NNXLayer: training, weights and configurations of an nnx module."""
 
 import functools
 import json
@@ -56,7 +56,7 @@ def test_it_computes_what_the_module_computes():
     layer = NNXLayer(module)
     trained = nnx.clone(module)
     trained.train()
-    for _ in range(3):  # statistics and keys advance alike
+    for _ in range(3):  # statistics and keys advance in the same way
         np.testing.assert_array_equal(layer(X, training=True), trained(X))
     trained.eval()
     np.testing.assert_array_equal(layer(X), trained(X))

@@ -91,7 +91,7 @@ class Graphs:
             if step["do"] == "run":
                 with_, label = step["with"], ">".join(step["with"]) or "eagerly"
                 seen: list[Any] = []
-                # Plain Python has no gradients or mapped axes; it goes on from Linnet's result.
+                # Python has no gradients or mapped axes: the eager peer uses Linnet's result.
                 abstains = library.eager and not {*with_}.issubset(PLAIN)
                 among = LINNET if abstains else library
                 before = shown(nnx, root)

@@ -129,7 +129,7 @@ assert_type(nn.init(call, block)(key, x), dict[str, Any])
 assert_type(nn.apply(call, block)(variables, x), jax.Array)
 assert_type(nn.tabulate(block, key)(x), str)
 
-# Transforms: a class gives the class's constructor, a function its signature.
+# Transforms: a transformed class keeps its constructor, and a transformed function its signature.
 
 assert_type(nn.jit(Block)(3), Block)
 assert_type(nn.jit(Block)(features=3)(x), jax.Array)

@@ -1,4 +1,4 @@
-"""What to write in linen for names of PyTorch, Keras and Haiku.
+"""Hints about the linen equivalents of names from PyTorch, Keras and Haiku.
 
 A ported program, or a user of such a library, asks for `nn.Linear` or `nn.ReLU`. The error about
 the missing name then says what replaces it here.

@@ -1,4 +1,4 @@
-"""What to write in nnx for names of linen, PyTorch and Keras.
+"""Hints about the nnx equivalents of names from linen, PyTorch and Keras.
 
 A ported program, or a user of such a library, asks for `nnx.Dense` or `nnx.ReLU`. The error about
 the missing name then says what replaces it here.

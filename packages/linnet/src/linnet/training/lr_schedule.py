@@ -1,3 +1,3 @@
-"""Learning rates by the step; see `linnet.module_core.training`."""
+"""Learning-rate schedules; see `linnet.module_core.training`."""
 
 from linnet.module_core.training.lr_schedule import *  # noqa: F403

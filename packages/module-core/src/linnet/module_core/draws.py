@@ -264,7 +264,7 @@ def _old(new: Any, old: Any) -> Any:
 
 
 def is_groupable(key: object) -> bool:
-    """Whether draws from this root key are recorded: it is traced, in a program for one device."""
+    """Whether to record draws from this root key: if it is traced in a program for one device."""
     return is_staged(key) and is_for_one_device()
 
 

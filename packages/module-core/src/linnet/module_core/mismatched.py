@@ -17,7 +17,7 @@ from .errors import counted, did_you_mean
 def mismatch(
     error: Exception, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str | None:
-    """The note if `error` is about arguments of `fun`, whose first is a module; None otherwise."""
+    """The note for an error about arguments that don't fit `fun`; None for any other error."""
     if not isinstance(error, TypeError) or _did_run(fun, error.__traceback__):
         return None
     try:

@@ -9,7 +9,7 @@ raised.
 
 cloudpickle sends a notebook's class to another process by value: it makes an empty class there, and
 then sets the attributes. One attribute of each class is therefore a `Fields`, which registers the
-class again when it is unpickled. A subclass of `PyTreeNode` registers itself when it is made, when
+class again when it is unpickled. A subclass of `PyTreeNode` registers itself when it is made, while
 it is still empty, and therefore looks up its fields on each flattening.
 """
 

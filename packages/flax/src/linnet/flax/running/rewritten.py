@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Rewritten:
-    """The new text of a file, and what was left as it is.
+    """The new text of a file, and the lines that could not be rewritten.
 
     Attributes:
       code: the text, encoded as the file is.

@@ -72,11 +72,11 @@ def visible(
 
 
 def window_of(window: Any) -> tuple[int | None, int | None]:
-    """How many positions a query sees to the left and to the right, each including its own.
+    """The numbers of positions that a query sees to the left and right, each including its own.
 
     Raises:
       ArgumentError: a number is smaller than 1.
-      ArgumentTypeError: it is neither a number nor a pair of numbers or None.
+      ArgumentTypeError: the window is not a number, a pair of numbers or None, or None.
     """
     if window is None:
         return None, None

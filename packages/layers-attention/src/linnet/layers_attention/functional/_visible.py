@@ -1,7 +1,7 @@
-"""Which keys a query sees: mask, causality, sliding windows and segments, in one description.
+"""The keys that a query sees: mask, causality, sliding windows and segments, in one description.
 
-Queries and keys have positions. Query i is at `offset` + i, key j at j, or at `key_positions`. A
-query at p sees the key at r if
+Queries and keys have positions. Query i is at `offset` + i; key j is at j, or at entry j of
+`key_positions`. A query at p sees the key at r if
 
     p - r < left    and    r - p < right
 

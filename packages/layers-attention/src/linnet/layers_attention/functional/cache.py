@@ -66,7 +66,7 @@ class CacheOptions:
         """The number of positions to allocate for texts of this length and a window's left side.
 
         Raises:
-          ArgumentError: a ring is wanted, but the window is not bounded to the left.
+          ArgumentError: a ring is requested, but the window is not bounded to the left.
         """
         if not self.ring:
             return length

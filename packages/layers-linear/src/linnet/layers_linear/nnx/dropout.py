@@ -92,7 +92,7 @@ class Dropout(Layer):
         return functional.dropout(inputs, key, rate, broadcast_dims=self.broadcast_dims)
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """Sets the given attribute; `nnx.view` calls it on the copy it makes.
+        """Sets the given attribute; `nnx.view` calls this method on the copy that it makes.
 
         Args:
           deterministic: see the constructor; None keeps the attribute.

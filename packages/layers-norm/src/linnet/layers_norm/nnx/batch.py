@@ -53,8 +53,8 @@ class BatchNorm(Layer):
         followed by a linear layer.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
-        run over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_name: a mapped axis (`jax.vmap`, `jax.pmap`, `jax.shard_map`) over which the statistics
+        are computed as well. Under `jax.jit` with sharded arrays, it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first two and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
@@ -125,7 +125,7 @@ class BatchNorm(Layer):
         self.promote_dtype = promote_dtype
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """Sets the given attributes; `nnx.view` calls it on the copy it makes.
+        """Sets the given attribute; `nnx.view` calls this method on the copy that it makes.
 
         Args:
           use_running_average: see the constructor.

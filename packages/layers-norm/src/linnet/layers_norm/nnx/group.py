@@ -48,8 +48,8 @@ class GroupNorm(Layer):
       scale_init: initializer of the scale.
       reduction_axes: the axes over which the statistics are computed, including the last, which is
         split into groups; None for all but the first.
-      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
-        run over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_name: a mapped axis (`jax.vmap`, `jax.pmap`, `jax.shard_map`) over which the statistics
+        are computed as well. Under `jax.jit` with sharded arrays, it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first two and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays

@@ -100,7 +100,7 @@ class RNN(Module):
 
         Returns:
           The outputs, shaped like `inputs` except for the features; if `return_carry`, (last carry,
-          outputs), where the last carry is that after each sequence's last step.
+          outputs), where the last carry is the one after each sequence's last step.
 
         Raises:
           ArgumentTypeError: `cell` is not a cell, or `seq_lengths` are not integers.

@@ -1,4 +1,4 @@
-"""What a lifted transform is applied to: functions, methods and classes.
+"""The targets of lifted transforms: functions, methods and classes.
 
 A lifted function makes a `Lift` for each call and passes it to the transform (`lift_target`).
 Transforms that run several functions, such as `nn.cond`, make their own `Lift`s, with a
@@ -35,7 +35,7 @@ def lift_target(
 
     Args:
       transform: takes a `Lift` and the options, and returns the output.
-      target: what to transform.
+      target: the class, function or method to transform.
       prefix: the prefix of the new class's name.
       methods: for a class: names of the methods to transform (default `__call__`), or a dict from
         names to options that override the common ones.

@@ -39,8 +39,8 @@ def create(
 ) -> M:
     """The model that `make(*args, **kwargs)` returns, its arrays computed by one compiled program.
 
-    The program computes only initial values, each where it belongs: no array is made on one device
-    and then moved. The values are those of `make(*args, **kwargs)`.
+    The program computes only initial values, each on the devices that store it: no array is made on
+    one device and then moved. The values are those of `make(*args, **kwargs)`.
 
     Args:
       make: a class, or a function that returns a model; it is traced, as by `nnx.jit`, so it must

@@ -22,7 +22,7 @@ __all__ = ["DynamicScale", "DynamicScaleResult"]
 
 
 class DynamicScaleResult(NamedTuple):
-    """What a function from `DynamicScale.value_and_grad` returns.
+    """The result of a function from `DynamicScale.value_and_grad`.
 
     Attributes:
       dynamic_scale: the scale for the next step.

@@ -106,7 +106,7 @@ def compare_intermediates(
 
     Names are matched as in `from_torch`, with the same renames. Layers of `Repeat` are compared one
     by one. Where only the shapes differ, PyTorch's outputs are converted to ours: channels last, or
-    heads apart.
+    heads in a dimension of their own.
 
     Args:
       ours: the state that `nnx.capture(model, method_outputs=nnx.Intermediate)` returns, linen's
@@ -124,7 +124,7 @@ def compare_intermediates(
       The table; `first` is the first layer whose outputs differ.
 
     Raises:
-      ArgumentTypeError: an argument has a different form.
+      ArgumentTypeError: an argument does not have the form described above.
       ArgumentError: no name matches, or the tolerance is not positive.
 
     >>> import numpy as np

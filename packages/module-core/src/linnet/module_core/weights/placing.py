@@ -1,4 +1,4 @@
-"""Puts numbers where a value was: each device gets its piece, cast, and nothing more.
+"""Replaces a value with new numbers: each device gets only its own piece, cast to the dtype.
 
 A value that is split over devices is read in pieces, one after another: only the bytes of one piece
 of a tensor are read from a file, and the host never holds the whole tensor. The placement of all

@@ -67,7 +67,7 @@ class Target:
       places: for layers whose tensors PyTorch has under different paths: these paths, each with the
         suffix of the tensors' names.
       wrapped: for layers in a wrapper: the wrapper.
-      stacks: the paths of `Repeat`s, with the numbers of their layers and of layers in a step.
+      stacks: the paths of `Repeat`s, with the number of layers in each, and of layers in a step.
       sequences: the paths of `Sequential`s, with the names of their layers.
       complete: whether all layers are known.
       result: what `from_torch` returns.
@@ -283,7 +283,7 @@ def _note_fields(target: Target, module: linen.Module, path: Path) -> None:
 def _called(
     target: Target, module: linen.Module, inputs: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Notes the layers that a call reaches; returns the shapes of the variables of `init`."""
+    """Notes the layers that a call reaches; returns the shapes of the variables that it makes."""
 
     def interceptor(
         next_fun: Callable[..., Any],

@@ -1,4 +1,4 @@
-"""Which arguments of a lifted method are static: passed unchanged instead of traced.
+"""The static arguments of a lifted method, which are passed unchanged instead of traced.
 
 A number or a name selects an argument however the call passes it. Numbers count the module: `self`
 is 0. All other arguments are traced. If Python evaluates a flag among them, an error says which

@@ -8,10 +8,10 @@ time. The check that the contents are unchanged has three steps, cheapest first:
 2. Otherwise, contents are compared by identity, all at C speed. Equality would run user-defined
    code, and consider 1 and True equal.
 3. Edits of plain lists and dicts, and of static values that can be edited in place, are not
-   counted, so these are compared at every check. Most models have few.
+   counted, so these are compared on every check. Most models have few.
 
 A raw array held by an object is data: replacing it with another array keeps the structure.
-Containers with raw arrays are compared item by item, where any array matches.
+Containers with raw arrays are compared item by item, and any array matches any other.
 
 A snapshot refers only to its root's `__dict__`, not to the root, so there is no reference cycle: a
 dropped model is freed immediately.
@@ -37,7 +37,7 @@ from .structure import Walk
 
 _metadata_of = attrgetter("_metadata")
 _value_of = attrgetter("raw_value")
-_OPEN = object()  # the place of a raw array, where any array may be
+_OPEN = object()  # in place of a raw array; any array matches it
 _serial = count()
 
 

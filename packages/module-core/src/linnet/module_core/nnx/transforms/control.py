@@ -111,7 +111,7 @@ def _select(
     operands: tuple[Any, ...],
     modes: Modes,
     name: str,
-) -> Any:  # what the branches return
+) -> Any:  # the outputs of the branches
     detached, bundle = _bundled(operands, modes, name)
     done: dict[int, _Done] = {}
     names = [f"branch {i} ({getattr(f, '__name__', 'function')})" for i, f in enumerate(functions)]
@@ -327,7 +327,7 @@ def while_loop(
     """`jax.lax.while_loop` with modules in its value.
 
     Args:
-      cond_fun: maps the value to whether to continue. Its changes to modules are dropped.
+      cond_fun: takes the value and returns whether to continue. Its changes to modules are dropped.
       body_fun: maps the value to the next value; modules keep their structure.
       init_val: a tree of arrays and modules.
       graph: if False, shared references raise an error.

@@ -1,4 +1,4 @@
-"""Rewrites errors of jax about the arrays of a call in terms of the user's program.
+"""Rewrites jax's errors about the arrays of a call in terms of the user's program.
 
 A transform passes jax flat lists of values, so jax's messages, such as "argument values[3]", name
 nothing that the user wrote. After jax has raised an error, the functions here check the arrays of

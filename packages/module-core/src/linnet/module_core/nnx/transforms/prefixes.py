@@ -11,7 +11,7 @@ the objects and their specs, and `spec_of_each_leaf` looks up the leaves and rai
 leaf with two different specs.
 """
 
-# Recursive inner functions are deleted when they are done, which ruff reports as undefined names.
+# Recursive inner functions are deleted when they are done, so ruff reports undefined names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

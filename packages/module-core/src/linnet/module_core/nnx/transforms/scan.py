@@ -12,8 +12,8 @@ parameters of a carried module, are returned from the body as the same objects; 
 treats those as constants, so a backward pass keeps no copy of them for each step.
 
 A `jax.jit` around the loop, inlined in other programs, traces each structure once, however often it
-is called. Numbers, text and flags that are broadcast are part of its key, since the function may
-branch on them.
+is called. Numbers, text and flags that are broadcast are part of its cache key, since the function
+may branch on them.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ class Variable(Operators[A], Generic[A]):
         return self.raw_value
 
     def set_raw_value(self, value: A, *, _unsafe_bypass_check: bool = False) -> None:
-        """Stores a value without running hooks; the check of the trace can be skipped."""
+        """Stores a value without running hooks; the check of the trace level can be skipped."""
         if not _unsafe_bypass_check:
             edits.check_trace(self._nnx_stamp, self._nnx_description)
         set_raw_value(self, value)
