@@ -65,7 +65,7 @@ LONG = ("sequence_sorter", "nnx_lora", "char_transformer", "nnx_char_gpt")
 # Tests of the types that users see.
 TYPED = ("packages/linnet/tests/test_typing.py", "packages/struct/tests/test_typing.py")
 # Tests run a program once, on a few numbers, so compiling it quickly matters more than its speed.
-# These XLA flags more than halve the compile time; all supported versions of jax know them.
+# These XLA flags more than halve the compile time; all supported versions of jax accept them.
 COMPILED_QUICKLY = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
@@ -175,7 +175,7 @@ def downstream(session: nox.Session, project: Path) -> None:
     session.install(str(project), *map(str, wheels.values()), f"jax=={JAX[-1]}")
     share_bytecode(session)
     session.run(project.name)
-    # The next breaking version of each that it uses must be rejected, by its name.
+    # The next breaking version of each package that it uses must be rejected, by name.
     for package, need in zip(used, needs, strict=True):
         breaking = workspace.next_breaking(package.version)
         broken = wheels | build(session, [package], "--as", breaking)

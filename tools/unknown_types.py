@@ -1,4 +1,4 @@
-"""How often the sources say `Any`: its share among annotated arguments and returns.
+"""Counts `Any` in the sources: its share among annotated arguments and returns.
 
 `Any` tells an editor nothing. It is right for values of the user's own types; everywhere else, it
 hides the types that the code uses. `[tool.linnet.any]` in pyproject.toml holds the highest shares

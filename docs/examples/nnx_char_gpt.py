@@ -312,7 +312,7 @@ def settings_of(tiny: bool, vocabulary: int, seed: int, steps: int | None = None
 
 
 def checkpoint_of(options: Any) -> Path:
-    """Where the model is kept."""
+    """The folder in which the model is kept."""
     folder: Path = options.out / ("nnx_char_gpt_tiny" if options.tiny else "nnx_char_gpt")
     return folder
 

@@ -30,7 +30,7 @@ DEVICES = 2
 
 
 class Options(TypedDict, total=False):
-    """How the processes of a group are started.
+    """Options for starting the processes of a group.
 
     Attributes:
       devices: the number of devices per process; by default, `DEVICES`.

@@ -289,7 +289,7 @@ def test_siglip(encoders):
 
 @pytest.mark.parametrize("name", ["deit", "dinov2", "beit", "convnextv2", "regnet"])
 def test_other_images(name):
-    """Weights are `drawn`, and transformers 5.24 computed the logits."""
+    """The weights are `drawn`; the expected logits are those of transformers 5.24."""
     with np.load(Path(__file__).parent / "data" / "images.npz") as file:
         data = dict(file)
     programs = {"convnextv2": "convnext", "regnet": "resnet"}

@@ -1,4 +1,4 @@
-"""State dicts: what goes in, what comes back, and one error for everything that does not fit."""
+"""State dicts: conversion, restoring, and one error for everything that does not fit."""
 
 import collections
 import copy

@@ -68,7 +68,7 @@ def _linen() -> Any:
     class Layer(nn.Module):  # type: ignore[misc, name-defined]
         @nn.compact  # type: ignore[untyped-decorator]
         def __call__(self, x: Any) -> Any:
-            # 16 devices don't divide 8 key heads: the features of each head are split.
+            # 8 key heads can't be split over 16 devices: each head's features are split instead.
             attention = nn.MultiHeadAttention(
                 HEADS,
                 num_kv_heads=KV_HEADS,

@@ -14,7 +14,7 @@ from showing import show, step
 
 
 def main():
-    """Runs it once."""
+    """Runs the network once."""
     images = jnp.linspace(0, 1, 2 * 32 * 32 * 3).reshape(2, 32, 32, 3)
     resnet = fm.ResNet18(output="logits", pretrained=None, normalize=False, num_classes=5)
     variables = jax.jit(resnet.init)(jax.random.key(0), images)

@@ -49,7 +49,7 @@ TOLERANCE = 1e-5
 
 
 class Graphs:
-    """The arm; a program is a graph and the steps to perform."""
+    """The arm for graphs; a program is a graph and the steps to perform."""
 
     name = "graphs"
     lenient = True

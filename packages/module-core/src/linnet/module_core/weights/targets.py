@@ -37,7 +37,7 @@ class Leaf:
       required: whether loading must give it a value.
       get: the value.
       put: replaces it.
-      place: where its next value goes.
+      place: gives the sharding of its next value.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Target:
       stacks: the paths of `Repeat`s, with the number of layers in each, and of layers in a step.
       sequences: the paths of `Sequential`s, with the names of their layers.
       complete: whether all layers are known.
-      result: what `from_torch` returns.
+      result: gives the return value of `from_torch`.
     """
 
     leaves: dict[Path, Leaf] = dataclasses.field(default_factory=dict)

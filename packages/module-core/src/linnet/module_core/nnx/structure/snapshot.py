@@ -42,7 +42,7 @@ _serial = count()
 
 
 Content = list[Any] | dict[Any, Any]
-"""What a node holds: the items of a list, or the entries of a dict or of an object."""
+"""The contents of a node: the items of a list, or the entries of a dict or of an object."""
 
 
 class Snapshot:
