@@ -1,9 +1,9 @@
 """Every public attribute of every class of Flax, and whether Linnet's class of that name has it.
 
-Methods also have the parameters of Flax's, by name. What is left out has a reason in
-differences.toml (`attributes`), under the class that defines it in Flax; a reason that no longer
-applies fails the test. Two kinds are on instances instead: the scope of a linen module, and
-samplers of streams (test_nnx_streams.py).
+Methods also have the parameters of Flax's methods, by name. Attributes that are left out have a
+reason in differences.toml (`attributes`), under the class that defines them in Flax; a reason that
+no longer applies fails the test. Attributes of two kinds are on instances instead: the scope of a
+linen module, and samplers of streams (test_nnx_streams.py).
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def classes():
-    """Pairs of a class of Flax and Linnet's, each once."""
+    """Pairs of a Flax class and Linnet's class of that name, each once."""
     pairs = {}
     for name in PARTS:
         theirs = importlib.import_module(name)

@@ -43,7 +43,7 @@ def drawn(name):
     variables.pop("intermediates", None)
     rng = np.random.default_rng(3)
     return jax.tree.map_with_path(
-        # State may hold variances, which are positive.
+        # State may contain variances, which must be positive.
         lambda path, x: jnp.asarray(
             rng.normal(0, 0.3, x.shape) if path[0].key == "params" else rng.uniform(1, 2, x.shape),
             x.dtype,

@@ -127,7 +127,7 @@ def language_model(nn):
 
 
 def text_model(nn):
-    """A post-norm transformer (setup style) over padded texts, which predicts its input."""
+    """A post-norm transformer (setup style) that predicts its input, padded texts."""
 
     class Layer(nn.Module):
         features: int

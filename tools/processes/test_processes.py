@@ -12,7 +12,7 @@ import pytest
 from processes import groups, saving_forever
 
 HERE = Path(__file__).parent
-# The version of orbax for jax 0.6 can fail or hang in the saves of checkpoints_at_scale.md.
+# The version of orbax for jax 0.6 can fail or hang when checkpoints_at_scale.md saves.
 PAGES = ["processes", "checkpoints_at_scale"][: 1 if jax.__version_info__ < (0, 7) else 2]
 GUIDES = [
     HERE.with_name("tests") / f"test_docs_blocks.py::test_page[docs/guides/{name}.md]"

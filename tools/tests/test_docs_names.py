@@ -1,4 +1,4 @@
-"""Code within the sentences and tables of pages names existing objects; an expression runs.
+"""Code within the sentences and tables of pages names existing objects; expressions run.
 
 Blocks are run by `test_docs_blocks`. A name such as `nnx.view` in a sentence is looked up here, and
 in the tables of the pages for people who come from other libraries, each piece of code in the
@@ -30,7 +30,7 @@ TABLES = sorted(
     p for p in DOCS.glob("guides/from_*.md") if "## What is called what" in p.read_text()
 )
 HAS_OPTAX = importlib.util.find_spec("optax") is not None
-# Pages about names that are not here.
+# Pages about names that Linnet does not have.
 ABOUT_OTHERS = ("differences.md", "clients.md", "design/nnx_dispatch.md", "design/packages.md")
 
 

@@ -71,14 +71,14 @@ def test_every_name_on_a_page_is_there():
 
 
 def test_every_name_of_a_style_has_an_example():
-    """A doctest in its docstring, or a block on its page that uses it."""
+    """Each name has a doctest in its docstring, or a block on its page uses it."""
     lacking = []
     for page, text in reference.texts().items():
         code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
         for name in reference.names(text):
             home = site_api.resolve(reference.full(name))
             if home is None or reference.described()[home] != name:
-                continue  # jax has it, or another page
+                continue  # jax or another page documents it
             if site_api.has_example(home) or re.search(rf"\b{re.escape(name)}\b", code):
                 continue
             if re.fullmatch(r"nnx?\.\w+", name):

@@ -37,7 +37,7 @@ def test_wheel_holds_the_package_and_nothing_of_its_siblings(package, tmp_path):
 
 
 def test_wheels_are_small():
-    """Half a megabyte for struct and initializers, three for everything, without jax."""
+    """At most half a megabyte for struct and initializers, and three for all, without jax."""
 
     def size(*packages):
         files = (f for p in packages for f in p.source.rglob("*") if "__pycache__" not in f.parts)
@@ -92,7 +92,7 @@ def test_a_version_that_is_not_there_yet(tmp_path):
 
 @pytest.fixture
 def history(tmp_path, monkeypatch):
-    """A repository in which struct was released at two versions before that of the tree."""
+    """A repository in which struct was released at two versions that precede the tree's."""
     root = tmp_path / "repository"
     folder = root / "packages" / "struct"
     shutil.copytree(STRUCT.folder, folder, ignore=shutil.ignore_patterns("__pycache__", "tests"))

@@ -1,4 +1,4 @@
-"""`python -m linnet.flax rewrite`: what becomes of a program's text."""
+"""`python -m linnet.flax rewrite`: how it changes a program's text."""
 
 import builtins
 import json

@@ -1,4 +1,4 @@
-"""Modules of Flax that are written here: files, identifiers, traces, tracebacks."""
+"""Modules of Flax that this package implements itself: files, identifiers, traces, tracebacks."""
 
 import collections
 import copy

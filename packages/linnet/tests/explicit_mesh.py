@@ -212,7 +212,7 @@ COLLECTIVE = re.compile(
 )
 
 
-# Like COLLECTIVE, but without sums over devices, which the gradient of a kernel needs.
+# Like COLLECTIVE, but without the sums over devices that the gradient of a kernel needs.
 MOVES = re.compile(COLLECTIVE.pattern.replace("all-reduce|", ""))
 
 

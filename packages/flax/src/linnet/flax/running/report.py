@@ -121,7 +121,7 @@ def watch(name: str, module: ModuleType) -> None:
 
 
 class Recorded(ModuleType):
-    """A module that notes which of its names a program uses."""
+    """A module that records which of its names a program uses."""
 
     def __getattribute__(self, name: str) -> object:
         value = super().__getattribute__(name)

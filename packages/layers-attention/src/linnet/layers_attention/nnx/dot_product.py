@@ -184,7 +184,7 @@ def _is_usual(call: Call) -> bool:
 
 
 def _is_split(call: Call) -> bool:
-    """Whether the sequence or depth is split over explicit axes: jax's function raises an error."""
+    """Whether the sequence or depth is split over explicit axes, which jax's function can't do."""
     splits = (entries_of(layout_of(x), 3) for x in (call.query, call.key, call.value))
     return any(entries[-3] or entries[-1] for entries in splits)
 

@@ -152,7 +152,7 @@ class _Average:
         count: Any
         if self.mask is not None:
             count = lax.convert_element_type(lax.max(self.count, np.int32(1)), real)
-        elif not isinstance(self.size, int):  # left open in an exported program
+        elif not isinstance(self.size, int):  # unknown in an exported program
             count = lax.convert_element_type(self.size, real)
         elif is_complex(total.dtype):
             count = constant(max(self.size, 1), real)

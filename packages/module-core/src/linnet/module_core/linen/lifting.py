@@ -212,7 +212,7 @@ class Lift:
         concrete: bool = False,
         suffixes: Sequence[Names] | None = None,
     ) -> Body:
-        """The places of a body, with explicit inputs.
+        """The lowered scopes and clones of a body, with explicit inputs.
 
         Args:
           collections, keys, mutable, fresh_hash, concrete: as for `run`.

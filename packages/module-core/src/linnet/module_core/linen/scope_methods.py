@@ -114,7 +114,7 @@ class ScopeMethods:
         return {c: tree for c, tree in found if tree is not None}
 
     def mutable_variables(self) -> Collections:
-        """The variables at this path and below, of the collections that may be changed."""
+        """The variables at this path and below, in the collections that may be changed."""
         return {c: t for c, t in self.variables().items() if self._self.frame.is_mutable(c)}
 
     def is_collection_empty(self, col: str) -> bool:
@@ -157,7 +157,7 @@ class ScopeMethods:
 
     @property
     def reservations(self) -> dict[str, set[str | None]]:
-        """The names in use, with the collections that each is taken in ({None}: in all)."""
+        """The names in use, with the collections in which each is taken ({None}: in all)."""
         names = self._self.names
         return {n: {None} if taken is None else {*taken} for n, taken in names.items()}
 
