@@ -82,7 +82,7 @@ def test_no_keys_are_drawn_at_inference():
 
 def test_what_is_sown_is_dropped_with_one_warning():
     layer = FlaxLayer(Sowing(), name="mine")
-    with pytest.warns(UserWarning, match=r"mine \(FlaxLayer\).*intermediates/seen.*Return"):
+    with pytest.warns(UserWarning, match=r"mine \(FlaxLayer\).*intermediates/seen.*return"):
         layer(X)
     layer(X, training=True)  # a second warning would be an error
     model = model_of(layer)
