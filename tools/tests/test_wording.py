@@ -118,7 +118,7 @@ def has_any(phrases, text, flags=0):
 
 
 def phrases_to_find(text, flow, names):
-    """All phrases if the file has any; checking this first takes a quarter of the time."""
+    """All phrases if the file has any; checking this first takes less than half the time."""
     if has_any(IN_LINES, text, re.MULTILINE):
         return PHRASES
     for group in (AT_WORDS, OTHERS):
