@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs import ACTIVATIONS, Config
 from program import read_options
-from reports import expected_of, print_difference, print_kept, print_size
+from reports import print_kept, print_outputs, print_size
 
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
@@ -228,13 +228,8 @@ def main() -> int:
     folder = options.checkpoint
     model = load_model(folder)
     print_size(model, folder.name)
-    words, rng = model.word_embeddings.num_embeddings, np.random.default_rng(options.seed)
-    tokens, is_real = rng.integers(1, words, (2, 12)), np.ones((2, 12), int)
-    if torch := expected_of(folder):
-        tokens, is_real = torch["in.input_ids"], torch["in.attention_mask"]
-        print_difference(outputs(model, tokens, is_real), torch["out.logits"])
-    for row in np.asarray(outputs(model, tokens, is_real)).reshape(len(tokens), -1):
-        print("a text    ", " ".join(f"{x:7.3f}" for x in row[:8]))
+    words = model.word_embeddings.num_embeddings
+    print_outputs(partial(outputs, model), words, folder, options.seed)
     tensors = load(folder)
     print_kept(to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED), tensors)
     return 0

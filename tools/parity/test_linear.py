@@ -568,7 +568,7 @@ DTYPES = [None, jnp.float32, bf16, "float32", float, np.dtype("float16"), c64, i
 
 
 def outcome(function, *args, **options):
-    """Everything that is compared in a result, or the kind of error if there is no result."""
+    """The parts of a result to compare, or the type of the error."""
     try:
         result = function(*args, **options)
     except (TypeError, ValueError) as error:

@@ -97,7 +97,7 @@ def blocks():
 
 
 def test_the_layer_that_contributing_adds_is_complete(tmp_path):
-    """The page's blocks go into a copy of the package; a row goes before the `]` of its table."""
+    """Adds the page's code blocks to a copy of the package, and its row at the end of the table."""
     package = workspace.find("layers-linear")
     original = package.folder
     folder = tmp_path / original.relative_to(workspace.ROOT)

@@ -378,7 +378,7 @@ def _listed(module: str) -> tuple[str, ...] | None:
 
 
 def _imported(origin: str, node: ast.ImportFrom) -> Iterator[tuple[str, str]]:
-    """The names that an import binds, and the name of each in the module that it comes from."""
+    """Each name that an import binds, paired with its name in the source module."""
     for alias in node.names:
         if alias.name != "*":
             yield alias.asname or alias.name, alias.name

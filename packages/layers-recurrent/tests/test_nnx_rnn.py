@@ -31,7 +31,7 @@ CELLS = [nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.MGUCell, nnx.Simp
 
 
 class Carry:
-    """Stands in for `nnx.Carry`: a spec that is neither an axis nor None."""
+    """Replaces `nnx.Carry` in a spec: neither an axis nor None."""
 
 
 def slow(cell):

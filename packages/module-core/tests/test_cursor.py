@@ -107,7 +107,7 @@ def test_the_last_assignment_counts():
     c = cursor({"b": [1, 2]})
     left = c["b"]
     c["b"] = [7, 8]
-    left[0] = 3  # changes an object that is no longer in the tree
+    left[0] = 3  # the tree no longer contains this object
     c["b"][-1] = 9
     assert c.build() == {"b": [7, 9]}
     assert c["b"][1].build() == 9

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 UNKNOWN = -1
-"""Stands for a number of FLOPs that is not requested, or that the backend doesn't report."""
+"""The FLOPs of a call if they are not requested or the backend doesn't report them."""
 
 Arrays = list[Any]
 

@@ -83,7 +83,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
         return constrain(self.value, self.get_partition_spec(), self.mesh)
 
     def _notice_mesh(self) -> None:
-        """Warns, once per program, if there is no mesh for the names and the value isn't split."""
+        """Warns once per program if the names have no mesh and the value is not sharded."""
         if self.mesh is None and get_global_mesh() is None and may_be_forgotten():
             name = type(self).__name__
             shape = getattr(self.value, "shape", ())
